@@ -51,8 +51,6 @@ public final class Connection {
     /// What the peer's joins name the connection by (RFC 8684 section 3.2).
     public let localToken: UInt32
     var peer = ConnectionPeer()
-    /// Nil while all is well, and after an orderly end.
-    public internal(set) var error: ConnectionError?
     /// What the user asks of paths beside the first.
     public var mode = HandoverMode.full
     /// What paths cost beside each other.
@@ -98,7 +96,7 @@ public final class Connection {
     var timers = TimerTable<Timer>()
     var writer = ConnectionWriter()
     var fin = DataFin()
-    var ending = ConnectionEnding()
+    var lifecycle = ConnectionLifecycle.opening
     var traffic: ConnectionTraffic
     var shadowing: Shadowing
     var standingBacklog = StandingBacklog()
@@ -145,8 +143,10 @@ public final class Connection {
         get { peer.key }
         set { peer.key = newValue }
     }
-    /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
-    public var wasTurnedAway: Bool { ending.wasTurnedAway }
+    /// Nil while all is well, and after an orderly end.
+    public var error: ConnectionError? { lifecycle.error }
+    /// It has an `error`.
+    @inline(__always) var hasFailed: Bool { lifecycle.hasFailed }
 
     /// Since it began.
     public struct Statistics: Sendable {
@@ -199,7 +199,7 @@ public final class Connection {
     /// empty now becomes `.writable` later.
     public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-        guard sender.finOffset == nil, error == nil else { return none }
+        guard sender.finOffset == nil, !hasFailed else { return none }
         let room = min(wanted, sendRoom)
         guard room > 0 else { writer.isWaiting = true; return none }
         let piece = sender.ring.appendSpace(room)
@@ -258,25 +258,22 @@ public final class Connection {
 
     /// Ends both streams at once: RST with MP_FASTCLOSE on every subflow (RFC 8684 section 3.5).
     public func abort(at now: Instant) {
-        guard error == nil, !isFinished else { return }
-        error = .localAbort
-        ending.isAborting = true
-        for case let member? in members { member.tcp.abort() }
-        report(.closed)
+        guard !isFinished else { return }
+        abort(.localAbort)
         inputChanged(at: now)
     }
 
     /// Ends the connection without telling the peer: its session is gone.
     public func fail(_ reason: ConnectionError, at now: Instant) {
-        if isFinished { ending.isConfirmed = true } else if error == nil { error = reason }
+        let events = lifecycle.fail(reason)
         for case let member? in members { retire(member, at: now) }
-        report(.closed)
+        report(events)
         inputChanged(at: now)
     }
 
     /// Initiator: not one answer of the peer's has come.
     public var isUnheard: Bool {
-        role == .initiator && error == nil && remoteKey == nil && sender.acknowledged == 0
+        role == .initiator && !hasFailed && remoteKey == nil && sender.acknowledged == 0
             && framing.mayOpenAnew
     }
 
@@ -303,7 +300,7 @@ public final class Connection {
 
     /// No subflow is left and nothing more will be sent: the owner may drop the connection.
     public var isOver: Bool {
-        guard error != nil || (isFinished && ending.isConfirmed) else { return false }
+        guard hasFailed || lifecycle == .closed else { return false }
         return !hasLivingMember
     }
 
@@ -321,7 +318,7 @@ public final class Connection {
         return false
     }
 
-    func report(_ event: Events) { events.insert(event) }
+    func report(_ new: Events) { events.insert(new) }
 
     func inputChanged(at now: Instant) {
         turn.phase = .control

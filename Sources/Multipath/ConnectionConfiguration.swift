@@ -73,5 +73,19 @@ public struct SegmentSizes: Equatable, Sendable {
 
 /// Why a connection ended before its streams did.
 public enum ConnectionError: Error, Equatable, Sendable {
-    case peerAborted, localAbort, timedOut, sessionLost, protocolViolation(String)
+    /// The peer reset it, or knows it no more.
+    case peerAborted
+    /// Initiator: the listener refused it for want of resources (MP_TCPRST, reason 2).
+    case lackOfResources
+    /// This end's application ended it.
+    case localAbort
+    /// No path carried anything for too long.
+    case timedOut
+    /// Its session is gone.
+    case sessionLost
+    /// What the peer said can't be; the text says what, for a log.
+    case protocolViolation(String)
+
+    /// The peer has ended it, and needs not be told.
+    public var isByPeer: Bool { self == .peerAborted || self == .lackOfResources }
 }

@@ -15,7 +15,7 @@ extension Connection {
             return
         }
         if abortByPeer(key: localKey, at: now) { return }
-        if error == nil { error = .peerAborted }
+        let events = lifecycle.abortedByPeer()
         let isReset = segment.flags.contains(.rst)
         for case let member? in members {
             // Others want every subflow reset.
@@ -25,31 +25,32 @@ extension Connection {
                 member.tcp.abort()
             }
         }
-        report(.closed)
+        report(events)
     }
 
     /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends
     /// all of them. False where it is not this connection's, and on raw IP.
     public func abortByPeer(key: UInt64, at now: Instant) -> Bool {
         guard framing.abortsAllAtOnce, key == localKey else { return false }
-        if error == nil { error = .peerAborted }
+        let events = lifecycle.abortedByPeer()
         for case let member? in members { retire(member, at: now) }
-        report(.closed)
+        report(events)
         inputChanged(at: now)
         return true
     }
 
     func wasReset(_ member: MemberSubflow, _ segment: borrowing Segment, at now: Instant) {
         let neverOpened = !member.tcp.synAcknowledged
+        var reason = ConnectionError.peerAborted
         if neverOpened, member.kind == .initial, segment.options.present.contains(.reset),
             segment.options.reset.reason == MPReset.lackOfResources
         {
-            ending.wasTurnedAway = true
+            reason = .lackOfResources
         }
         retire(member, at: now)
         if neverOpened, member.isOpener { traffic.counted.joinsRefused += 1 }
         // the peer knows no such connection any more
-        if isFinished, neverOpened { ending.isConfirmed = true }
+        if neverOpened { lifecycle.endConfirmed() }
         // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the
         // connection: it had that, too. Only a refused join says so; a subflow's reset may come of
         // a path that the peer lost.
@@ -68,7 +69,7 @@ extension Connection {
             member.kind == .initial && neverOpened || traffic.counted.joinsRefused >= 3
                 || raw.plain != nil
         {
-            fail(.peerAborted, at: now)
+            fail(reason, at: now)
         }
     }
 
@@ -77,18 +78,19 @@ extension Connection {
 
     /// After any input: the end of both streams closes the subflows.
     func closeIfFinished(at now: Instant) {
-        guard isFinished, !ending.subflowsClosed else { return }
-        ending.subflowsClosed = true
+        guard isFinished else { return }
+        let events = lifecycle.streamsEnded()
+        if events.isEmpty { return }
+        report(events)
         timers[.endConfirmation] = now + Self.endConfirmationTimeout
         for case let member? in members { closeAfterEnd(on: member) }
         // it has no other subflow, and its FIN is the stream's
         if raw.plain != nil { confirmEnd(at: now) }
-        if !ending.reportedClosed { ending.reportedClosed = true; report(.closed) }
     }
 
     /// The peer is known to know that both streams ended.
     func confirmEnd(at now: Instant) {
-        ending.isConfirmed = true
+        lifecycle.endConfirmed()
         if framing.isExposed { beginLinger(at: now) }
     }
 
@@ -99,12 +101,12 @@ extension Connection {
         member.tcp.close()
     }
 
-    func violated(_ what: String) {
-        guard error == nil else { return }
-        error = .protocolViolation(what)
-        ending.isAborting = true
+    /// Ends both streams at once, and every subflow with RST and MP_FASTCLOSE.
+    func abort(_ error: ConnectionError) {
+        let events = lifecycle.abort(error)
+        if events.isEmpty { return }
+        report(events)
         for case let member? in members { member.tcp.abort() }
-        report(.closed)
     }
 
     /// Ends one subflow with RST and MP_TCPRST; the connection goes on.
@@ -122,8 +124,8 @@ extension Connection {
         members[member.index.value] = nil
         if turn.burst === member { turn.burst = nil }
         // On raw IP a peer ends its last subflow in order only when it knows of both ends.
-        if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
-            ending.isConfirmed = true
+        if framing.isExposed, member.tcp.failure == nil, !member.isAlive {
+            lifecycle.endConfirmed()
         }
         let newest = pathEnded ? newestOutstanding(of: member, at: now) : .max
         reinjectOutstanding(of: member, upTo: newest, deferringAt: pathEnded ? now : nil)

@@ -87,7 +87,7 @@ extension Connection {
         let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
         guard syn.options.present.contains(.join), raw.plain == nil,
             case .syn(let token, let remoteNonce) = syn.options.join.form,
-            token == localToken, error == nil, !isFinished || !ending.isConfirmed,
+            token == localToken, !hasFailed, lifecycle != .closed,
             livingSubflows < SchedulingCandidates.capacity, memberCount < Self.maximumMembers
         else {
             traffic.counted.joinsRefused += 1
@@ -147,7 +147,7 @@ extension Connection {
         inputChanged(at: now)
         timers.clear(.orphan)
         if let coupling { member.tcp.couple(with: coupling) }
-        if ending.subflowsClosed { closeAfterEnd(on: member) }
+        if lifecycle == .closing { closeAfterEnd(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(SubflowIndex(free))
         {
             member.index = SubflowIndex(free)
@@ -195,7 +195,9 @@ extension Connection {
         let first = DataSequence(MultipathHash.initialDataSequence(of: key)) + 1
         // What rode on the SYN was mapped by the low half of this very number.
         if let provisional = peer.firstSequence, provisional.low32 != first.low32 {
-            violated("the data on the SYN does not start at the key's initial data sequence number")
+            abort(
+                .protocolViolation(
+                    "the data on the SYN does not start at the key's initial data sequence number"))
             return
         }
         remoteKey = key

@@ -110,7 +110,7 @@ extension Connection {
             segment.options.present.insert(.fail)
             traffic.counted.failsSent += 1
         }
-        if ending.isAborting, let remoteKey {
+        if lifecycle.isAborting, let remoteKey {
             segment.options.fastClose.receiverKey = remoteKey
             segment.options.present.insert(.fastClose)
         } else {

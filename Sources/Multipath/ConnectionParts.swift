@@ -47,22 +47,6 @@ struct DataFin {
     var repeats = Backoff()
 }
 
-/// How far the connection's end, or its beginning, was reported, and what ends it.
-struct ConnectionEnding {
-    /// The owner was told of both.
-    var reportedEstablished = false
-    var reportedClosed = false
-    /// Both streams ended, and the subflows end with them.
-    var subflowsClosed = false
-    /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
-    /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
-    var isConfirmed = false
-    /// RST with MP_FASTCLOSE goes on every subflow.
-    var isAborting = false
-    /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
-    var wasTurnedAway = false
-}
-
 /// What went over the connection.
 struct ConnectionTraffic {
     var counted = Connection.Statistics()

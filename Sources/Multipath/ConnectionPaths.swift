@@ -107,7 +107,7 @@ extension Connection {
 
     /// The first subflow, where it may still have to change its path (initiator).
     public var movableSubflow: SubflowIndex? {
-        guard role == .initiator, framing.movesFirstSubflow, error == nil else { return nil }
+        guard role == .initiator, framing.movesFirstSubflow, !hasFailed else { return nil }
         for case let member? in members
         where member.isAlive && !member.isEnding && mayMove(member) {
             return member.index

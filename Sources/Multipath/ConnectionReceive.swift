@@ -36,7 +36,7 @@ extension Connection {
         let present = segment.options.present
         if present.contains(.fastClose) { return fastClose(by: segment, on: member, at: now) }
         if present.contains(.multipathCapable) { takeKeys(segment, member: member) }
-        guard error == nil || ending.isAborting else { return }
+        guard !hasFailed || lifecycle.isAborting else { return }
         if isExposed { noticeFallback(segment, payloadLength: payload.count, member: member) }
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
@@ -47,9 +47,7 @@ extension Connection {
             receiveWindow: subflowWindow, at: now)
         if arrival.wasReset { return wasReset(member, segment, at: now) }
         if arrival.isUnacceptable { return }
-        if arrival.established, !ending.reportedEstablished {
-            ending.reportedEstablished = true; report(.established)
-        }
+        if arrival.established { report(lifecycle.established()) }
         takeJoin(segment, member: member, at: now)
         if !arrival.text.isEmpty {
             turn.lastDataMember = index

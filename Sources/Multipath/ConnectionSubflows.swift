@@ -49,22 +49,22 @@ extension Connection {
     public func takeEndedSubflow() -> SubflowIndex? { ended.popLast() }
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
-        guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
+        guard remoteKey != nil, !hasFailed, raw.plain == nil else { return false }
         // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
         // one.
         if framing.isExposed, !raw.peerHasKeys, hasLivingMember { return false }
-        return !isFinished || (!ending.isConfirmed && !hasLivingMember)
+        return !isFinished || (lifecycle != .closed && !hasLivingMember)
     }
     /// The listener's token, once its key is known (initiator).
     public var peerToken: UInt32? { remoteKey == nil ? nil : peer.token }
     /// Nothing is under way or waiting, either way, and no payload came or went for `time`.
     public func isQuiet(for time: Interval, at now: Instant) -> Bool {
-        remoteKey != nil && error == nil && !isFinished && !wantsSubflow && !receiver.hasHoles
+        remoteKey != nil && !hasFailed && !isFinished && !wantsSubflow && !receiver.hasHoles
             && now - traffic.lastPayload > time
     }
     /// Something is to be sent or acknowledged by the peer.
     public var wantsSubflow: Bool {
-        error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
+        !hasFailed && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
     }
     /// Payload bytes sent and received on each path since the start.
     public func pathTotals(_ path: PathID) -> (sent: Int, received: Int) {

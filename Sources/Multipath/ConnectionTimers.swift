@@ -44,7 +44,7 @@ extension Connection {
             if !member.isAlive { retire(member, at: now) }
         }
         if timers.takeIfDue(.endConfirmation, at: now) {
-            ending.isConfirmed = true
+            lifecycle.endConfirmed()
             // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for
             // ever.
             for case let member? in members { retire(member, at: now) }

@@ -22,7 +22,7 @@ extension Connection {
             timers.clear(.pacing)
         }
         if turn.phase == .data {
-            if error == nil {
+            if !hasFailed {
                 if framing.isExposed, keysAhead(at: now, into: &out) { return true }
                 if sender.hasReinjections,
                     newDataAmongReinjections(at: now, into: &out)
@@ -100,7 +100,7 @@ extension Connection {
     /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which
     /// brings the key that its HMAC needs. One that ends meanwhile says so without it.
     func isHeld(_ member: MemberSubflow) -> Bool {
-        member.kind == .join && !member.isOpener && remoteKey == nil && error == nil
+        member.kind == .join && !member.isOpener && remoteKey == nil && !hasFailed
     }
 
     /// A SYN can't be cut in two like other data, and its options take more bytes than a data
@@ -118,7 +118,7 @@ extension Connection {
             - Self.openingHeadroom
         // A joining SYN carries data only where nothing else can: else the scheduler knows better
         // paths.
-        if room > 0, member.isOpener, error == nil,
+        if room > 0, member.isOpener, !hasFailed,
             member.kind == .initial || !hasCarrier(besides: member)
         {
             if sender.reinjections.isEmpty { sender.reinjectRest() }

@@ -69,7 +69,7 @@ extension Session {
             connection.receive(
                 host.incomingScratch, payload: payload, subflow: entry.subflow, at: now)
             // A reset that ended the connection need not be repeated.
-            if host.incomingScratch.flags.contains(.rst), connection.error == .peerAborted {
+            if host.incomingScratch.flags.contains(.rst), connection.error?.isByPeer == true {
                 resetUnknown(number, path)
             }
         }

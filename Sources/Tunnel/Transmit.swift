@@ -189,7 +189,7 @@ extension Session {
             subflow: outgoing.subflow, into: host.headScratch)
         let length = head + payload.count
         if outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
-            error != .peerAborted
+            !error.isByPeer
         {
             stream.progress.saidReset = true
             remember(

@@ -30,7 +30,7 @@ import Testing
         let counters = { world.concentrator.report(at: world.now).turnedAway }
         #expect(world.concentrator.users[0].load.halfOpen == 10)
         #expect(
-            half.count { $0.connection.wasTurnedAway } == 190
+            half.count { $0.connection.error == .lackOfResources } == 190
                 && counters()[UserLimit.halfOpen.rawValue] == 190)
         #expect(world.log.filter { $0 == "C alice met half_open" }.count == 1)
         // Who says where to is not kept from it.

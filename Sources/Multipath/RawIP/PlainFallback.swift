@@ -24,7 +24,7 @@ extension Connection {
     /// Looks at a segment of the first subflow before its text is placed: where options are missing
     /// that an MPTCP peer would have sent, the connection is plain TCP from its first byte.
     func noticeFallback(_ segment: borrowing Segment, payloadLength: Int, member: MemberSubflow) {
-        guard raw.plain == nil, member.kind == .initial, error == nil else { return }
+        guard raw.plain == nil, member.kind == .initial, !hasFailed else { return }
         let flags = segment.flags, acknowledgement = segment.acknowledgement
         if flags.contains(.rst) { return }
         if flags.contains(.syn) {

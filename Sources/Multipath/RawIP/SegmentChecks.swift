@@ -20,7 +20,7 @@ extension Connection {
         _ segment: borrowing Segment, count: Int, _ member: MemberSubflow,
         at now: Instant
     ) {
-        guard error == nil || ending.isAborting else { return }
+        guard !hasFailed || lifecycle.isAborting else { return }
         let arrival = member.tcp.receive(
             segment, payloadLength: count, textIsUsable: false,
             receiveWindow: 2 * configuration.receiveLimit, at: now)

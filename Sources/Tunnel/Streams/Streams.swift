@@ -98,7 +98,9 @@ extension SessionHost {
             stream.progress.stage = .answered
             emit(
                 .answered(
-                    stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
+                    stream,
+                    stream.connection.error == .lackOfResources
+                        ? .tooManyConnections : .generalFailure)
             )
         }
         if isProxy || stream.progress.isStarted { work.activity.append(stream) }
@@ -221,7 +223,9 @@ extension Session {
             stream.progress.stage = .answered
             host.emit(
                 .answered(
-                    stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
+                    stream,
+                    stream.connection.error == .lackOfResources
+                        ? .tooManyConnections : .generalFailure)
             )
         }
     }
