@@ -24,7 +24,7 @@ import Testing
         path.prepareOpening()
         _ = path.enter(.untried(hasAnswered: false), at: asked)
         _ = path.nextProbe(isLong: false, isNarrow: false, at: asked)
-        _ = path.probeSent(bound: bound, at: asked)
+        _ = path.probeSent(because: .routine, bound: bound, at: asked)
         _ = path.arrived(at: start)
         _ = path.answered(
             .milliseconds(40), .init(isProven: true, mayAsk: false), at: start)
@@ -35,10 +35,10 @@ import Testing
     /// Asks, and lets the time go by until the answer is overdue.
     private func missAnswer(
         _ path: inout HealthMonitor, _ now: inout Instant,
-        _ around: HealthMonitor.Circumstances
+        _ around: HealthMonitor.Circumstances, because reason: PathProber.Reason = .routine
     ) -> PathProber.Verdict {
         _ = path.nextProbe(isLong: false, isNarrow: false, at: now)
-        now = path.probeSent(bound: bound, at: now)
+        now = path.probeSent(because: reason, bound: bound, at: now)
         let due = path.advance(to: now, timeout: bound, warmAt: nil)
         #expect(due == .answerOverdue)
         return path.answerOverdue(around, at: now)
@@ -53,7 +53,7 @@ import Testing
         #expect(opens?.health == .suspect && opens?.isNews == false, "it has not been tried yet")
         let frame = path.nextProbe(isLong: true, isNarrow: true, at: start)
         #expect(frame.purpose == .long && frame.sentAt == start.nanoseconds && !frame.isAnswer)
-        let due = path.probeSent(bound: bound, at: start)
+        let due = path.probeSent(because: .routine, bound: bound, at: start)
         #expect(due == start + Limits.initialTimeout, "nothing is known of it")
         let now = start + .milliseconds(30)
         let asks = path.arrived(at: now)
@@ -72,7 +72,7 @@ import Testing
         var path = HealthMonitor()
         path.prepareOpening()
         _ = path.enter(.untried(hasAnswered: false), at: start)
-        _ = path.probeSent(bound: bound, at: start)
+        _ = path.probeSent(because: .routine, bound: bound, at: start)
         let now = start + .milliseconds(30)
         let asks = path.answered(
             .milliseconds(30), .init(isProven: false, mayAsk: true), at: now)
@@ -95,9 +95,9 @@ import Testing
         #expect(early == .nothing)
         now = now + bound
         let due = path.advance(to: now, timeout: bound, warmAt: nil)
-        #expect(due == .probeOfSilence)
-        // Two witnesses: silence has called for this probe.
-        let verdict = missAnswer(&path, &now, circumstances())
+        #expect(due == .probe(.silence))
+        // Two signs: silence has called for this probe.
+        let verdict = missAnswer(&path, &now, circumstances(), because: .silence)
         #expect(verdict == .silent)
         let change = path.fallSilent(at: now)
         #expect(change?.health == .suspect && change?.wasUsable == true && change?.isNews == true)
@@ -129,9 +129,10 @@ import Testing
         }
         now = path.deadline(timeout: bound, warmAt: nil)
         let asks = path.advance(to: now, timeout: bound, warmAt: nil)
-        #expect(asks == .probeOfSilence)
+        guard case .probe(let reason) = asks else { Issue.record("\(asks)"); return }
+        #expect(reason.isSilence)
         _ = path.nextProbe(isLong: false, isNarrow: false, at: now)
-        let next = path.probeSent(bound: .seconds(1), at: now)
+        let next = path.probeSent(because: reason, bound: .seconds(1), at: now)
         let usual = now + .milliseconds(32) + Limits.minimumDoubtMargin
         #expect((next == usual) == doubts, "\((next - now).milliseconds)")
         #expect(next == path.deadline(timeout: bound, warmAt: nil))
@@ -159,7 +160,7 @@ import Testing
         #expect(path.warmAt(isBusy: false, keptSince: nil) == nil)
         now = start + Limits.warmProbe
         let due = path.advance(to: now, timeout: bound, warmAt: warm)
-        #expect(due == .routineProbe)
+        #expect(due == .probe(.routine))
         let first = missAnswer(&path, &now, circumstances())
         let second = missAnswer(&path, &now, circumstances())
         #expect(first == .askAgain && second == .silent)
@@ -177,9 +178,26 @@ import Testing
         var path = usable()
         _ = path.sentEliciting(at: start)
         let now = start + bound
-        _ = path.advance(to: now, timeout: bound, warmAt: nil)
-        let wait = path.probeSent(bound: .seconds(1), at: now) - now
+        let due = path.advance(to: now, timeout: bound, warmAt: nil)
+        #expect(due == .probe(.silence))
+        var other = path
+        let wait = path.probeSent(because: .silence, bound: .seconds(1), at: now) - now
         #expect(wait < .milliseconds(200) && wait > .milliseconds(40))
+        // while another one is awaited, too
+        let next = path.probeSent(because: .routine, bound: .seconds(1), at: now) - now
+        #expect(next == wait)
+        let usual = other.probeSent(because: .routine, bound: .seconds(1), at: now) - now
+        #expect(usual == .seconds(1))
+    }
+
+    /// A silence that has ended well is no sign against what is asked later.
+    @Test func aSilenceThatEndedSaysNothingOfTheNextProbe() {
+        var path = usable(), now = start
+        _ = path.probeSent(because: .silence, bound: bound, at: now)
+        now = now + .milliseconds(40)
+        _ = path.answered(.milliseconds(40), .init(isProven: true, mayAsk: false), at: now)
+        let once = missAnswer(&path, &now, circumstances())
+        #expect(once == .askAgain)
     }
 
     @Test func theAnswerThatEndsAStallIsBelievedInPart() {
@@ -210,7 +228,7 @@ import Testing
         _ = path.fallSilent(at: now)
         #expect(
             path.asked(.life, isInitiator: false, isProven: true, at: now) == .init(asksBack: true))
-        _ = path.probeSent(bound: bound, at: now)
+        _ = path.probeSent(because: .routine, bound: bound, at: now)
         #expect(
             path.asked(.life, isInitiator: false, isProven: true, at: now) == .init(),
             "it was asked a moment ago")
@@ -237,14 +255,11 @@ import Testing
 
     @Test func aSizeIsAskedForOnlyWhereNothingElseIs() {
         var path = usable()
-        let may = path.wantsRoutineProbe()
-        #expect(may)
-        _ = path.probeSent(bound: bound, at: start)
-        let asksAlready = path.wantsRoutineProbe()
-        #expect(!asksAlready)
+        #expect(path.takesRoutineProbe)
+        _ = path.probeSent(because: .routine, bound: bound, at: start)
+        #expect(!path.takesRoutineProbe)
         path.prepareClosing()
         _ = path.enter(.closed, at: start)
-        let isClosed = path.wantsRoutineProbe()
-        #expect(!isClosed)
+        #expect(!path.takesRoutineProbe)
     }
 }

@@ -19,20 +19,19 @@ import Testing
     @Test func twoMissingAnswersMakeAPathSilent() {
         var prober = PathProber()
         #expect(!prober.isOutstanding && prober.deadline == .distantFuture)
-        let first = prober.sent(timeout: timeout, at: start)
+        let first = prober.sent(because: .routine, timeout: timeout, at: start)
         #expect(first == start + timeout && prober.deadline == first && prober.isOutstanding)
         let once = prober.timedOut(circumstances())
         #expect(once == .askAgain)
-        _ = prober.sent(timeout: timeout, at: first)
+        _ = prober.sent(because: .routine, timeout: timeout, at: first)
         let twice = prober.timedOut(circumstances())
         #expect(twice == .silent)
     }
 
     @Test func behindASilenceOneIsEnough() {
         var prober = PathProber()
-        prober.reason = .silence
         #expect(!prober.isAskingAboutSilence)
-        _ = prober.sent(timeout: timeout, at: start)
+        _ = prober.sent(because: .silence, timeout: timeout, at: start)
         #expect(prober.isAskingAboutSilence)
         let once = prober.timedOut(circumstances())
         #expect(once == .silent)
@@ -40,24 +39,45 @@ import Testing
 
     @Test func aPathThatIsHeardIsGivenMoreTime() {
         var prober = PathProber()
-        prober.reason = .silence
         var verdicts: [PathProber.Verdict] = []
         for i in 0..<3 {
             let now = start + .milliseconds(100 * Int64(i))
-            _ = prober.sent(timeout: timeout, at: now)
+            _ = prober.sent(because: .silence, timeout: timeout, at: now)
             verdicts.append(prober.timedOut(circumstances(heardAt: now)))
         }
         #expect(verdicts == [.askAgain, .askAgain, .silent])
     }
 
+    /// A probe that asks something else meanwhile takes nothing back; an answer does.
+    @Test func silenceThatWasAskedAboutCountsUntilAnAnswer() {
+        var prober = PathProber()
+        _ = prober.sent(because: .silence, timeout: timeout, at: start)
+        _ = prober.sent(because: .routine, timeout: timeout, at: start + .milliseconds(1))
+        #expect(prober.isAskingAboutSilence)
+        let once = prober.timedOut(circumstances())
+        #expect(once == .silent)
+        for (name, ends) in [
+            ("answered", { (prober: inout PathProber) in prober.succeeded() }),
+            ("cancelled", { $0.cancel() })
+        ] {
+            ends(&prober)
+            #expect(!prober.isAskingAboutSilence, "\(name)")
+            _ = prober.sent(because: .routine, timeout: timeout, at: start + timeout)
+            #expect(!prober.isAskingAboutSilence, "\(name)")
+            let first = prober.timedOut(circumstances())
+            #expect(
+                first == .askAgain, "\(name): a missing answer to another question means little")
+        }
+    }
+
     @Test func anAnswerBeginsTheCountAnew() {
         var prober = PathProber()
-        _ = prober.sent(timeout: timeout, at: start)
+        _ = prober.sent(because: .routine, timeout: timeout, at: start)
         _ = prober.timedOut(circumstances())
         prober.answered(at: start + timeout)
         prober.succeeded()
         #expect(!prober.isOutstanding && prober.lastAnswer == start + timeout)
-        _ = prober.sent(timeout: timeout, at: start + timeout)
+        _ = prober.sent(because: .routine, timeout: timeout, at: start + timeout)
         let once = prober.timedOut(circumstances())
         #expect(once == .askAgain)
     }
@@ -65,7 +85,7 @@ import Testing
     @Test func anExperimentWithoutThisHelpNeverSuspects() {
         var prober = PathProber()
         for _ in 0..<9 {
-            _ = prober.sent(timeout: timeout, at: start)
+            _ = prober.sent(because: .routine, timeout: timeout, at: start)
             let verdict = prober.timedOut(circumstances(judges: false))
             #expect(verdict == .askAgain)
         }
@@ -75,7 +95,7 @@ import Testing
         func waits(futile: Bool) -> [Int64] {
             var prober = PathProber(), waits: [Int64] = []
             for _ in 0..<7 {
-                _ = prober.sent(timeout: prober.wait, at: start)
+                _ = prober.sent(because: .routine, timeout: prober.wait, at: start)
                 waits.append(prober.wait.nanoseconds / 1_000_000)
                 _ = prober.timedOut(circumstances(usable: false, futile: futile))
             }
@@ -89,7 +109,7 @@ import Testing
         var prober = PathProber()
         let idle = prober.postponed(at: start)
         #expect(idle == start + Limits.suspectProbe && !prober.isOutstanding)
-        _ = prober.sent(timeout: timeout, at: start)
+        _ = prober.sent(because: .routine, timeout: timeout, at: start)
         let later = prober.postponed(at: start + .milliseconds(70))
         #expect(prober.deadline == later && later > start + timeout)
     }

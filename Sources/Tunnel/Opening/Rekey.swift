@@ -141,7 +141,7 @@ extension Session {
         // The concentrator changes over with the first record of the new epoch: send one.
         for case let path? in paths
         where path.health == .usable && !path.monitor.probe.isOutstanding {
-            sendProbe(path, at: now)
+            sendProbe(path, because: .routine, at: now)
             break
         }
     }

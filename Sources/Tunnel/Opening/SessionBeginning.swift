@@ -33,7 +33,7 @@ extension Session {
         greet(arrival, at: now)
         for case let path? in paths where path.isOpen && path.health != .usable {
             path.monitor.hasten()
-            sendProbe(path, at: now)
+            sendProbe(path, because: .routine, at: now)
         }
         if hasSignals { raiseSignals(at: now) }
         refreshTimers(at: now)

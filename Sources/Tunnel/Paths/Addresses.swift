@@ -65,7 +65,7 @@ extension Session {
         }
         answered(roundTrip, path, at: now)
         if path.isOpen, path.mtu.asksBase(at: now), path.waiting.longQuestion == nil {
-            sendProbe(path, at: now)
+            sendProbe(path, because: .routine, at: now)
         }
     }
 

@@ -182,7 +182,7 @@ extension Session {
             && path.monitor.probe.wait > Limits.maximumSuspectProbe
         {
             path.monitor.hasten()
-            sendProbe(path, at: now)
+            sendProbe(path, because: .routine, at: now)
         }
     }
 }

@@ -70,7 +70,7 @@ extension Session {
         bringForward(.paths, to: path.mtu.deadline)
         guard change != .none else { return }
         sizesChanged(path, isSmaller: change == .shrank, at: now)
-        if change == .shrank, path.isOpen { sendProbe(path, at: now) }
+        if change == .shrank, path.isOpen { sendProbe(path, because: .routine, at: now) }
     }
 
     /// A probe of the datagram size was answered.
@@ -92,7 +92,7 @@ extension Session {
             return
         }
         sizeChanged(.none, path, at: now)
-        sendProbe(path, at: now)
+        sendProbe(path, because: .routine, at: now)
     }
 
     /// The same where a subflow of the stream has timed out.
@@ -110,7 +110,9 @@ extension Session {
             answered: path.monitor.probe.lastAnswer,
             heard: path.monitor.lastArrival - path.roundTrip.minimum,
             isWanted: isWanted)
-        if path.mtu.takesShort(), path.monitor.wantsRoutineProbe() { sendProbe(path, at: now) }
+        if path.mtu.takesShort(), path.monitor.takesRoutineProbe {
+            sendProbe(path, because: .routine, at: now)
+        }
         sizeChanged(change, path, at: now)
     }
 

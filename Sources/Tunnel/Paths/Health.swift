@@ -12,7 +12,7 @@ extension Session {
     @inline(__always) func noteArrival(_ path: Path, at now: Instant) {
         activity.lastArrival = now
         handshakes.resumptions = 0
-        if path.monitor.arrived(at: now) { sendProbe(path, at: now) }
+        if path.monitor.arrived(at: now) { sendProbe(path, because: .routine, at: now) }
         if path.monitor.doubt.isPresent { doubtEnds(path, at: now) }
     }
 
@@ -70,7 +70,7 @@ extension Session {
 
     // MARK: Probes
 
-    func sendProbe(_ path: Path, at now: Instant) {
+    func sendProbe(_ path: Path, because reason: PathProber.Reason, at now: Instant) {
         // An address that may get only so much yet gets data, not questions.
         let isLong = path.validation.isValidated && path.mtu.asksBase(at: now)
         // The proxy is to know that full datagrams don't reach it, or it would wait for data on
@@ -87,14 +87,14 @@ extension Session {
             return
         }
         let bound = path.health == .usable ? roundTripBound(path) : .zero
-        bringForward(.paths, to: path.monitor.probeSent(bound: bound, at: now))
+        bringForward(.paths, to: path.monitor.probeSent(because: reason, bound: bound, at: now))
         requestFlush()
     }
 
     /// Whether all of them, or the peer, are silent.
     func probeUsablePaths(at now: Instant) {
         for case let path? in paths where path.isOpen && path.health == .usable {
-            sendProbe(path, at: now)
+            sendProbe(path, because: .routine, at: now)
         }
         refreshTimers(at: now)
     }
@@ -115,7 +115,7 @@ extension Session {
             let calls = path.monitor.asked(
                 frame.purpose, isInitiator: isInitiator, isProven: path.mtu.isProven, at: now)
             if calls.withdrawsBase, path.mtu.withdrawBase() { sizeChanged(.shrank, path, at: now) }
-            if calls.asksBack { sendProbe(path, at: now) }
+            if calls.asksBack { sendProbe(path, because: .routine, at: now) }
             return
         }
         if frame.isSize { return sizeAnswered(frame, path, at: now) }
@@ -136,7 +136,7 @@ extension Session {
         bringForward(.paths, to: path.mtu.deadline)
         switch means {
         case .none: break
-        case .lives(let asksAgain): if asksAgain { sendProbe(path, at: now) }
+        case .lives(let asksAgain): if asksAgain { sendProbe(path, because: .routine, at: now) }
         case .works:
             if isInitiator { host.proxy.proved(path.uplink) }
             enter(.usable, path, at: now)
@@ -190,9 +190,9 @@ extension Session {
             warmAt: isAsking ? nil : warmAt(path, at: now))
         switch due {
         case .nothing: break
-        case .routineProbe: sendProbe(path, at: now)
-        case .probeOfSilence:
-            sendProbe(path, at: now)
+        case .probe(let reason):
+            sendProbe(path, because: reason, at: now)
+            guard reason.isSilence else { break }
             reviewRecentDatagrams()
             checkForBlackHole(path, at: now)
         case .doubt: doubtBegins(path, at: now)
@@ -215,7 +215,7 @@ extension Session {
             }
             wakeNext(at: now)
         }
-        sendProbe(path, at: now)
+        sendProbe(path, because: .routine, at: now)
     }
 
     /// A path that was used before its first answer, and none came: its connections learn it,

@@ -17,8 +17,6 @@ struct HealthMonitor {
     private(set) var silence = SilenceDetector()
     private(set) var probe = PathProber()
     var doubt = PathDoubt()
-    /// Data broke off in the middle, and the next probe asks why.
-    private var asksForMore = false
     /// When something authentic last came; zero before.
     private(set) var lastArrival = Instant.zero
 
@@ -65,12 +63,14 @@ struct HealthMonitor {
 
     /// That probe leaves; when its answer is overdue, or there is doubt. `bound`: how long one may
     /// take on a path that works.
-    mutating func probeSent(bound: Interval, at now: Instant) -> Instant {
-        defer { asksForMore = false }
-        guard health == .usable else { return probe.sent(timeout: probe.wait, at: now) }
-        guard probe.reason == .silence else { return probe.sent(timeout: bound, at: now) }
-        let due = probe.sent(timeout: shortened(bound), at: now)
-        guard asksForMore, silence.streak.wasSteady, let usual = usualAnswer,
+    mutating func probeSent(
+        because reason: PathProber.Reason, bound: Interval, at now: Instant
+    ) -> Instant {
+        let isSilence = probe.awaited(with: reason).isSilence
+        let timeout = health != .usable ? probe.wait : isSilence ? shortened(bound) : bound
+        let due = probe.sent(because: reason, timeout: timeout, at: now)
+        guard health == .usable, reason == .interruption, silence.streak.wasSteady,
+            let usual = usualAnswer,
             now + usual < due
         else { return due }
         doubt.awaits(by: now + usual)
@@ -101,11 +101,7 @@ struct HealthMonitor {
 
     /// A probe is to tell something else than whether the path lives, such as a size. True where it
     /// may be sent now.
-    mutating func wantsRoutineProbe() -> Bool {
-        guard health == .usable, !probe.isOutstanding else { return false }
-        probe.reason = .routine
-        return true
-    }
+    var takesRoutineProbe: Bool { health == .usable && !probe.isOutstanding }
 
     /// No answer is waited for any more.
     mutating func cancelProbe() { probe.cancel() }
@@ -198,10 +194,9 @@ struct HealthMonitor {
     /// What time has brought about.
     enum Due: Equatable {
         case nothing
-        /// A probe, since the path is silent: data may be too long for it, too.
-        case probeOfSilence
-        /// A probe, so that the round trip stays known, or a NAT remembers.
-        case routineProbe
+        /// A probe: since the path is silent (data may be too long for it, too), or so that the
+        /// round trip stays known, or a NAT remembers.
+        case probe(PathProber.Reason)
         /// An answer is late that may still come, and data broke off in the middle.
         case doubt
         /// An answer is overdue: `answerOverdue`.
@@ -227,13 +222,11 @@ struct HealthMonitor {
         }
         let endsStreak = silence.streak.silentAt <= now
         if silence.isOverdue(timeout: timeout, at: now) {
-            probe.reason = .silence
-            asksForMore = endsStreak && silence.expectsMore(at: now)
-            return .probeOfSilence
+            return .probe(
+                endsStreak && silence.expectsMore(at: now) ? .interruption : .silence)
         }
         guard let warmAt, warmAt <= now else { return .nothing }
-        probe.reason = .routine
-        return .routineProbe
+        return .probe(.routine)
     }
 
     /// When the path is to be probed though nothing is wrong. `isBusy`: something is being

@@ -10,15 +10,19 @@ struct PathProber {
         case routine
         /// Silence, which is one sign already: one missing answer is enough.
         case silence
+        /// The same, where data broke off in the middle: a late answer tells something, too.
+        case interruption
 
+        var isSilence: Bool { self != .routine }
         /// Probes without an answer that make a path suspect.
-        fileprivate var needed: Int { self == .silence ? 1 : 2 }
+        fileprivate var needed: Int { isSilence ? 1 : 2 }
     }
 
     private enum State {
         case idle
-        /// An answer is to come until then; so many probes have gone without one.
-        case awaiting(until: Instant, unanswered: Int)
+        /// An answer is to come until then; so many probes have gone without one. `reason`: what
+        /// brought the first that silence called for, or else the first.
+        case awaiting(until: Instant, unanswered: Int, reason: Reason)
     }
 
     /// What is known of the path when an answer is overdue.
@@ -45,12 +49,12 @@ struct PathProber {
     }
 
     private var state = State.idle
-    var reason = Reason.routine
     /// Of the latest probe.
     private(set) var count: UInt16 = 0
     private(set) var sentAt = Instant.zero
     private(set) var lastAnswer = Instant.zero
-    /// How long the next answer of a suspect path is awaited.
+    /// How long the next answer of a suspect path is awaited: grown from the last wait, which what is
+    /// known of the path may have cut short, so no `Backoff`.
     private(set) var wait = Limits.suspectProbe
 
     /// An answer is awaited.
@@ -59,10 +63,12 @@ struct PathProber {
     }
     /// When the answer is overdue; `.distantFuture` where none is awaited.
     var deadline: Instant {
-        if case .awaiting(let until, _) = state { until } else { .distantFuture }
+        if case .awaiting(let until, _, _) = state { until } else { .distantFuture }
     }
     /// A probe that silence called for has no answer yet.
-    var isAskingAboutSilence: Bool { isOutstanding && reason == .silence }
+    var isAskingAboutSilence: Bool {
+        if case .awaiting(_, _, let reason) = state { reason.isSilence } else { false }
+    }
 
     /// The number of a probe that is about to be sent.
     mutating func next() -> UInt16 {
@@ -70,20 +76,27 @@ struct PathProber {
         return count
     }
 
+    /// What the answers that are awaited say something about, where one more probe leaves for
+    /// `reason`: silence that was asked about counts until something has been answered.
+    func awaited(with reason: Reason) -> Reason {
+        if case .awaiting(_, _, let earlier) = state, earlier.isSilence { earlier } else { reason }
+    }
+
     /// A probe leaves, whose answer should be here within `timeout`; when it is overdue.
-    mutating func sent(timeout: Interval, at now: Instant) -> Instant {
+    mutating func sent(because reason: Reason, timeout: Interval, at now: Instant) -> Instant {
         sentAt = now
+        let reason = awaited(with: reason)
         var before = 0
-        if case .awaiting(_, let unanswered) = state { before = unanswered }
-        state = .awaiting(until: now + timeout, unanswered: before)
+        if case .awaiting(_, let unanswered, _) = state { before = unanswered }
+        state = .awaiting(until: now + timeout, unanswered: before, reason: reason)
         return now + timeout
     }
 
     /// There was no space for a probe; when to try again.
     mutating func postponed(at now: Instant) -> Instant {
         let until = now + Limits.suspectProbe
-        if case .awaiting(_, let unanswered) = state {
-            state = .awaiting(until: until, unanswered: unanswered)
+        if case .awaiting(_, let unanswered, let reason) = state {
+            state = .awaiting(until: until, unanswered: unanswered, reason: reason)
         }
         return until
     }
@@ -105,9 +118,9 @@ struct PathProber {
 
     /// The answer is overdue.
     mutating func timedOut(_ path: Circumstances) -> Verdict {
-        guard case .awaiting(let until, let before) = state else { return .askAgain }
+        guard case .awaiting(let until, let before, let reason) = state else { return .askAgain }
         let unanswered = before + 1
-        state = .awaiting(until: until, unanswered: unanswered)
+        state = .awaiting(until: until, unanswered: unanswered, reason: reason)
         guard path.isUsable else {
             wait =
                 path.waitsDouble

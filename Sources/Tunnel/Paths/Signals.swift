@@ -82,7 +82,7 @@ extension Session {
     func open(_ path: Path, at now: Instant) {
         guard !path.isOpen else { return }
         let isSmaller = restartSizes(path, at: now)
-        if isSmaller { sendProbe(path, at: now) }
+        if isSmaller { sendProbe(path, because: .routine, at: now) }
         path.statement.beginIncarnation()
         path.monitor.prepareOpening()
         // A download that hangs on this path can't wait until the concentrator has asked its
@@ -91,7 +91,7 @@ extension Session {
             wasReceiving(at: now) && (!hasUsablePath || isInDoubt) ? Limits.wakePadding : 0
         enter(.untried(hasAnswered: false), path, at: now)
         raise(path, at: now)
-        sendProbe(path, at: now)
+        sendProbe(path, because: .routine, at: now)
     }
 
     /// The uplink is gone: its subflows end at both sides without waiting for a time-out.
@@ -255,13 +255,13 @@ extension Session {
             // on their way yet.
             path.monitor.hasten()
             fallSilent(path, at: now)
-            sendProbe(path, at: now)
+            sendProbe(path, because: .routine, at: now)
         }
         guard let state = means.opens else { return }
         enter(state, path, at: now)
         askAddress(path)
         // Where it leads is known only once it was heard; then it is asked at once.
-        if path.monitor.lastArrival > .zero { sendProbe(path, at: now) }
+        if path.monitor.lastArrival > .zero { sendProbe(path, because: .routine, at: now) }
         refreshTimers(at: now)
     }
 }
