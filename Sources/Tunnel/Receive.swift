@@ -176,8 +176,6 @@ extension Session {
     private func readFrames(
         _ plain: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
     ) {
-        turn.isReading = true
-        defer { turn.isReading = false }
         readInOrder(plain, &arrival, at: now)
         for ending in arrival.endings where !isClosing { receive(ending, arrival.path, at: now) }
     }

@@ -13,7 +13,7 @@ final class Session {
     var life = SessionLife.living
     var keys: SessionKeys
     var handshakes = SessionHandshakes()
-    var goingAway = GoingAway.no
+    var goingAway = GoingAway.no { didSet { timersChanged() } }
 
     var paths = PathTable()
     /// What changed on the paths, and which connections have not heard of it.
@@ -66,6 +66,7 @@ final class Session {
         costs.backlogTime = host.configuration.backlogTime
         use = UseWatch(isOn: user == nil && host.modeByUse != nil)
         set(.keyDeath, to: opening.keys.since + host.configuration.keyDeath)
+        timersChanged()
     }
 
     // MARK: What it is
@@ -89,6 +90,7 @@ final class Session {
         timers.forgetCall()
         set(.keyDeath, to: keys.since + host.configuration.keyDeath)
         for case let path? in paths { path.restartNumbers() }
+        timersChanged()
     }
 
     var hasSignals: Bool {

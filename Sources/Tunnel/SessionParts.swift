@@ -94,6 +94,13 @@ struct SessionActivity {
     /// trips best.
     var stream: StreamSlot?
 
+    /// Payload comes or goes. True for the first after a pause, from which on round trips are to be
+    /// known.
+    @inline(__always) mutating func moves(at now: Instant) -> Bool {
+        defer { last = now }
+        return now - last >= Limits.activity
+    }
+
     init(at now: Instant) {
         openedAt = now
         lastArrival = now
@@ -107,6 +114,4 @@ struct SessionTurn {
     var wantsFlush = false
     /// Its datagrams want a turn.
     var wantsDatagramTurn = false
-    /// A record's frames are being read: connections hear of changes later.
-    var isReading = false
 }

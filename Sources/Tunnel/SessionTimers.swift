@@ -3,7 +3,8 @@ import Multipath
 
 /// What a session waits for, in the order in which it is done. A new timer is a new case: the
 /// compiler then asks what happens when it is due (`Session.fire`), and whether it follows from
-/// other state (`Session.derived`) or is set (`Session.set`).
+/// other state (`Session.derived`, and `Session.timersChanged` where that state changes) or is set
+/// (`Session.set`).
 enum SessionTimer: Int, CaseIterable {
     /// Concentrator: nothing was heard for so long that the session is over.
     case silence
@@ -60,6 +61,8 @@ struct SessionTimers {
     fileprivate var table = TimerTable<SessionTimer>()
     /// What the endpoint was told: only what is due sooner costs anything.
     fileprivate var callAt = Instant.distantFuture
+    /// What some of them follow from has changed since they were last looked at.
+    fileprivate var isStale = false
 
     func isSet(_ timer: SessionTimer) -> Bool { table.isSet(timer) }
 
@@ -126,8 +129,22 @@ extension Session {
         }
     }
 
-    /// What some timers follow from has changed; `advance` asks by itself.
+    /// What some timers follow from has changed. Called by what holds it, where it changes; the
+    /// endpoint looks at them before its turn ends.
+    @inline(__always) func timersChanged() {
+        if timers.isStale { return }
+        timers.isStale = true
+        host.work.sessionsWithTimers.append(self)
+    }
+
+    /// Looks at all of them, where something has changed.
     func refreshTimers(at now: Instant) {
+        guard timers.isStale else { return }
+        timers.isStale = false
+        lookAtTimers(at: now)
+    }
+
+    private func lookAtTimers(at now: Instant) {
         guard !isClosing else { return }
         derive(at: now)
         var due = Instant.distantFuture
@@ -150,9 +167,9 @@ extension Session {
             last = timer
             guard let demand = fire(timer, at: now) else { continue }
             demands.append(demand)
-            if demand.comesFirst { return demands }
+            if demand.comesFirst { timersChanged(); return demands }
         }
-        refreshTimers(at: now)
+        lookAtTimers(at: now)
         return demands
     }
 

@@ -30,6 +30,7 @@ extension Endpoint {
             if isFull { break }
         }
         if !flush(into: batch, at: now) { isFull = true }
+        refreshTimers(at: now)
         if !isFull, let listener, listener.gate.nextAt <= now {
             // Hellos are opened when the records have left.
             listener.isDue = true

@@ -65,6 +65,19 @@ import Testing
             })
     }
 
+    /// What an end sees by itself, the loss of an uplink, all connections have heard of when the call
+    /// returns.
+    @Test func connectionsHearOfALostUplinkAtOnce() throws {
+        let world = try world(802, streams: 200)
+        let ours = try session(world.proxy)
+        let path = try #require(ours.paths[1])
+        world.proxy.removeUplink(path.uplink, at: world.now)
+        #expect(path.health == .lost && !ours.changes.isPending)
+        let streams = world.proxy.host.streams.compactMap { $0 }
+        #expect(streams.count >= 200)
+        #expect(streams.allSatisfy { !$0.connection.hasSubflow(path: 1) })
+    }
+
     /// The end of a session ends none of its 2,000 connections in the datagram that said it, and
     /// all of them soon; its user may have a new one at once.
     @Test func connectionsOfAClosedSessionEndInTheirTurn() throws {

@@ -21,7 +21,8 @@ import Testing
         var work = TurnWork()
         #expect(work.isEmpty)
         let queues: [WritableKeyPath<TurnWork, [Session]>] = [
-            \.sessionsToFlush, \.sessionsWithDatagrams, \.sessionsWithChanges
+            \.sessionsToFlush, \.sessionsWithDatagrams, \.sessionsWithChanges,
+            \.sessionsWithTimers
         ]
         for queue in queues {
             work[keyPath: queue] = [session]

@@ -185,10 +185,8 @@ extension Session {
 
     /// Datagrams came or go: round trips are to be known.
     private func noteUse(_ bytes: Int, at now: Instant) {
-        let wasActive = now - activity.last < Limits.activity
-        activity.last = now
+        if activity.moves(at: now) { timersChanged() }
         if use.isOn { noteUse(datagram: bytes, at: now) }
-        if !wasActive { refreshTimers(at: now) }
     }
 
     /// Packet numbers begin anew, or lead elsewhere: what was under way is not any more.

@@ -147,10 +147,14 @@ public final class Endpoint {
 
     /// In the session that is asked for new connections, and in those that it has replaced.
     func openPaths(uplink: Uplink, at now: Instant) {
-        for case let session? in sessions { session.openPaths(uplink: uplink, at: now) }
+        for case let session? in sessions {
+            session.notifyingAll(at: now) { session.openPaths(uplink: uplink, at: now) }
+        }
     }
     private func closePaths(uplink: UplinkNumber, at now: Instant) {
-        for case let session? in sessions { session.closePaths(uplink: uplink, at: now) }
+        for case let session? in sessions {
+            session.notifyingAll(at: now) { session.closePaths(uplink: uplink, at: now) }
+        }
     }
 
     /// An uplink that failed may work again (a route came back): it is tried at once. Nothing

@@ -39,6 +39,15 @@ extension Endpoint {
         }
         notifyConnections(at: now)
         for timer in EndpointTimer.all where deadline(of: timer) <= now { fire(timer, at: now) }
+        refreshTimers(at: now)
+    }
+
+    /// Sessions look at the timers that follow from what has changed; behind everything in
+    /// `advance` and in `transmit`.
+    func refreshTimers(at now: Instant) {
+        while let session = host.work.sessionsWithTimers.popLast() {
+            session.refreshTimers(at: now)
+        }
     }
 
     private func deadline(of timer: EndpointTimer) -> Instant {
@@ -77,7 +86,7 @@ extension Endpoint {
     }
 
     private func advance(_ session: Session, to now: Instant) {
-        for demand in session.advance(to: now) {
+        for demand in session.notifyingAll(at: now, { session.advance(to: now) }) {
             switch demand {
             case .modeFollows(let machine): follow(machine, of: session)
             case .needsHandshake:
@@ -86,7 +95,6 @@ extension Endpoint {
                 } else {
                     beginHandshake(at: now)
                 }
-                session.refreshTimers(at: now)
             case .isOver(let reason): end(session, reason, at: now)
             }
         }

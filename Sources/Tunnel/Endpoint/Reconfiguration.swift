@@ -54,7 +54,7 @@ extension Endpoint {
         // The time a silent session has left may be another.
         for case let session? in sessions where !session.isClosing {
             if isProxy { session.setBacklogTime(changed.backlogTime, at: now) }
-            session.refreshTimers(at: now)
+            session.timersChanged()
         }
     }
 }

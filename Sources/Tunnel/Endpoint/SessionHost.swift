@@ -93,6 +93,8 @@ struct TurnWork {
     var sessionsWithDatagrams: [Session] = []
     /// Sessions with connections that have not heard of all changes of their paths.
     var sessionsWithChanges: [Session] = []
+    /// Sessions some of whose timers follow from what has changed.
+    var sessionsWithTimers: [Session] = []
     /// Messages of rekeys that wait for their Diffie-Hellman operations.
     var rekeys = FIFO<RekeyMessage>()
     /// Datagrams that are ready, for the next batch.
@@ -109,6 +111,7 @@ struct TurnWork {
         ready.isEmpty && activity.isEmpty && events.isEmpty && sessionsToFlush.isEmpty
             && outbox.isEmpty
             && sessionsWithChanges.isEmpty && sessionsWithDatagrams.isEmpty && rekeys.isEmpty
+            && sessionsWithTimers.isEmpty
     }
 
     /// Lets go of all streams and sessions.
@@ -116,6 +119,7 @@ struct TurnWork {
         sessionsToFlush = []
         sessionsWithDatagrams = []
         sessionsWithChanges = []
+        sessionsWithTimers = []
         while ready.popFirst() != nil {}
         while activity.popFirst() != nil {}
         events = FIFO()

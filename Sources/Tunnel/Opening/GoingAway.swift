@@ -69,7 +69,6 @@ extension Session {
         guard !isInitiator, case .no = goingAway else { return }
         goingAway = .announced(since: now, again: Repeater())
         repeatGoAway(at: now)
-        refreshTimers(at: now)
     }
 
     private func repeatGoAway(at now: Instant) {
@@ -98,11 +97,9 @@ extension Session {
             goingAway = .announced(since: now, again: Repeater())
             host.emit(
                 .sessionGoesAway(session: slot, within: .seconds(Int64(seconds))))
-            refreshTimers(at: now)
         case (.announcement, .replaced) where isInitiator: answerGoAway()
         case (.answer, .announced) where !isInitiator:
             goingAway = .replaced(lookAt: .distantFuture)
-            refreshTimers(at: now)
         default: break
         }
     }

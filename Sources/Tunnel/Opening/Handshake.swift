@@ -13,7 +13,9 @@ extension Endpoint {
         get { initiator?.handshake }
         set {
             initiator?.handshake = newValue
+            guard host.proxy.isHandshaking != (newValue != nil) else { return }
             host.proxy.isHandshaking = newValue != nil
+            for case let session? in sessions { session.timersChanged() }
         }
     }
 
@@ -273,7 +275,6 @@ extension Endpoint {
         for stream in streams where !stream.progress.isReleased || stream.connection.error == nil {
             session.attach(stream, at: now)
         }
-        session.refreshTimers(at: now)
     }
 
     /// The concentrator has kept the session and its connections: they go on with new keys.
@@ -294,7 +295,7 @@ extension Endpoint {
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
         host.emit(.sessionResumed(session: slot, silence: silence))
-        session.resume(arrival, at: now)
+        session.notifyingAll(at: now) { session.resume(arrival, at: now) }
     }
 
     /// The concentrator can't tell this hello from a replay, since our clock says something else

@@ -319,7 +319,7 @@ extension Endpoint {
         guard handshake.resumes else { return begin(handshake, at: now) }
         let living = sessions[handshake.indices.slot]
         assert(living != nil, "a session that ends forgets its handshakes")
-        living?.takeOver(handshake, at: now)
+        living?.notifyingAll(at: now) { living?.takeOver(handshake, at: now) }
         return living
     }
 
@@ -343,7 +343,7 @@ extension Endpoint {
                 == HelloPayload.machine(of: session.instance)
             {
                 other.handshakes.hasFollower = true
-                other.refreshTimers(at: now)
+                other.timersChanged()
             }
         }
         makeRoom(for: session, at: now)
@@ -360,7 +360,6 @@ extension Session {
         activity.lastArrival = now
         announceAll(at: now)
         if host.goesAwayBy != nil { announceGoAway(at: now) }
-        refreshTimers(at: now)
     }
 
     /// Concentrator: the session goes on with a handshake's keys: the same process is back. Where
@@ -377,6 +376,5 @@ extension Session {
             path.validation.restart()
             path.monitor.cancelProbe()
         }
-        refreshTimers(at: now)
     }
 }

@@ -36,7 +36,6 @@ extension Session {
             sendProbe(path, because: .routine, at: now)
         }
         if hasSignals { raiseSignals(at: now) }
-        refreshTimers(at: now)
     }
 
     /// What both ends do when a session goes on: its connections find it in its slot, and nothing

@@ -124,7 +124,6 @@ extension Session {
         for case let path? in paths where path.remote == address && path.isOpen {
             close(path, at: now)
         }
-        refreshTimers(at: now)
     }
 
     // MARK: Proxy

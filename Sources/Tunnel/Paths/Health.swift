@@ -31,11 +31,9 @@ extension Session {
 
     /// Payload came or went. The first after a pause starts the probes that keep round trips known.
     @inline(__always) func noteActivity(_ stream: StreamHandle, at now: Instant) {
-        let wasActive = now - activity.last < Limits.activity
-        activity.last = now
+        if activity.moves(at: now) { timersChanged() }
         activity.stream = stream.slot
         if use.isOn { noteUse(of: stream, at: now) }
-        if !wasActive { refreshTimers(at: now) }
     }
 
     /// Something that must be answered leaves.
@@ -96,7 +94,6 @@ extension Session {
         for case let path? in paths where path.isOpen && path.health == .usable {
             sendProbe(path, because: .routine, at: now)
         }
-        refreshTimers(at: now)
     }
 
     func receive(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
@@ -252,6 +249,6 @@ extension Session {
         }
         healthChanged(change.health, path, wasUsable: change.wasUsable, at: now)
         if isInitiator { watchSpare(at: now) }
-        refreshTimers(at: now)
+        timersChanged()
     }
 }

@@ -5,8 +5,9 @@ import Multipath
 /// used or when its turn comes.
 ///
 /// A datagram may say of 32 paths that they are gone, and a session may have 100,000 connections.
-/// So a change is only noted where it is read; `advance` and `transmit` notify
-/// `Limits.streamsPerTurn` connections each time.
+/// So a change is only noted where it is seen; the endpoint's `advance` and `transmit` notify
+/// `Limits.streamsPerTurn` connections each time. What our own clock or uplinks say concerns all
+/// connections at once: who calls the session for these says so (`Session.notifyingAll`).
 struct PathChanges {
     /// Counts changes; a connection remembers the last one it has heard of.
     private(set) var latest: UInt64 = 1
@@ -66,22 +67,20 @@ extension Session {
         path.changes.health = change
         if health == .lost { path.changes.lost = change }
         if wasUsable { beginHandover(path, change: change, at: now) }
-        notifyAtOnce(at: now)
     }
 
     func addressChanged(_ path: Path, isElsewhere: Bool, at now: Instant) {
         let change = noteChange(path, at: now)
         path.changes.moved = change
         if isElsewhere { path.changes.movedElsewhere = change }
-        notifyAtOnce(at: now)
     }
 
     func sizesChanged(_ path: Path, isSmaller: Bool, at now: Instant) {
         let change = noteChange(path, at: now)
         path.changes.sized = change
         if isSmaller { path.changes.shrank = change }
-        notifyAtOnce(at: now)
     }
+
     @discardableResult
     private func noteChange(_ path: Path?, at now: Instant) -> UInt64 {
         let wasPending = changes.isPending
@@ -97,10 +96,15 @@ extension Session {
         return false
     }
 
-    /// What our own clock or uplinks say concerns all connections now; what a datagram says can
-    /// wait until it is read to its end.
-    fileprivate func notifyAtOnce(at now: Instant) {
-        if turn.isReading { return }
+    /// Does what our own clock, uplinks or handshakes call for; all connections have heard of what
+    /// that has changed when it returns.
+    func notifyingAll<Result>(at now: Instant, _ body: () -> Result) -> Result {
+        let before = changes.latest, result = body()
+        if changes.latest != before { notifyAll(at: now) }
+        return result
+    }
+
+    private func notifyAll(at now: Instant) {
         while let place = changes.next(of: streams.count) {
             if let stream = host.streams[streams[place]] { notify(stream, at: now) }
         }

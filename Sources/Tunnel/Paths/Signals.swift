@@ -30,7 +30,6 @@ extension Session {
             }
             open(path, at: now)
         }
-        refreshTimers(at: now)
     }
 
     /// The session's first path, where the welcome came from.
@@ -100,7 +99,6 @@ extension Session {
             use.noteMove(at: now)
             close(path, at: now)
         }
-        refreshTimers(at: now)
     }
 
     func close(_ path: Path, at now: Instant) {
@@ -262,7 +260,6 @@ extension Session {
         askAddress(path)
         // Where it leads is known only once it was heard; then it is asked at once.
         if path.monitor.lastArrival > .zero { sendProbe(path, because: .routine, at: now) }
-        refreshTimers(at: now)
     }
 }
 

@@ -16,7 +16,7 @@ extension Endpoint {
         self.mode = mode
         for case let session? in sessions where !session.isClosing {
             session.stopWatchingUse()
-            session.setMode(mode, at: now)
+            session.notifyingAll(at: now) { session.setMode(mode, at: now) }
         }
     }
 
@@ -38,7 +38,9 @@ extension Endpoint {
         guard host.proxy.uplinks[i].uplink.isBackup != isBackup else { return }
         host.proxy.uplinks[i].uplink.isBackup = isBackup
         for case let session? in sessions where !session.isClosing {
-            session.setRole(ofUplink: number, isBackup: isBackup, at: now)
+            session.notifyingAll(at: now) {
+                session.setRole(ofUplink: number, isBackup: isBackup, at: now)
+            }
         }
     }
 }
@@ -57,7 +59,7 @@ extension Session {
 
     fileprivate func keep(uplink number: UplinkNumber, isWarm: Bool, at now: Instant) {
         for case let path? in paths where path.uplink == number { path.role.isWarm = isWarm }
-        refreshTimers(at: now)
+        timersChanged()
     }
 
     func setRole(ofUplink number: UplinkNumber, isBackup: Bool, at now: Instant) {

@@ -130,13 +130,13 @@ extension Session {
         stream.place.attachedAt = now
         stream.place.position = streams.count
         streams.append(slot)
+        timersChanged()
         stream.place.seenChange = changes.latest
         stream.connection.mode = mode(of: stream)
         stream.connection.costs = costs
         countMode(of: stream, by: 1, at: now)
         beginAssociation(of: stream)
         host.work.ready.append(stream)
-        if isInitiator, streams.count == 1 { refreshTimers(at: now) }
     }
 
     /// The connection is over, or the session is: out of all tables.
@@ -157,13 +157,13 @@ extension Session {
         }
         if let position = stream.place.position {
             let last = streams.removeLast()
+            timersChanged()
             if last != stream.slot {
                 streams[position] = last
                 host.streams[last]?.place.position = position
             }
             stream.place.position = nil
             countMode(of: stream, by: -1, at: now)
-            if streams.isEmpty, isGoingAway { refreshTimers(at: now) }
         }
     }
 
