@@ -30,7 +30,7 @@ extension Connection {
                 }
                 c.room = 0
             }
-            if framing.isExposed { keepToSubflowWindow(&c, size: size, member) }
+            if framing.limitsSubflowsByWindow { keepToSubflowWindow(&c, size: size, member) }
             // What stood in its queue is gone by now, where nothing is in flight.
             c.smoothedRTT =
                 member.tcp.bytesInFlight > 0

@@ -62,7 +62,7 @@ extension Connection {
         }
         // A connection whose first subflow is refused, or whose joins are refused with none left,
         // is not known to the peer (any more).
-        if livingSubflows == 0, framing.isExposed, raw.plain == nil {
+        if livingSubflows == 0, framing.waitsWithoutSubflow, raw.plain == nil {
             armOrphanTimer(at: now)
         }
         if livingSubflows == 0, !isFinished,
@@ -91,7 +91,7 @@ extension Connection {
     /// The peer is known to know that both streams ended.
     func confirmEnd(at now: Instant) {
         lifecycle.endConfirmed()
-        if framing.isExposed { beginLinger(at: now) }
+        if framing.lingers { beginLinger(at: now) }
     }
 
     /// The FIN, and every segment with it, says that everything was received.
@@ -124,7 +124,7 @@ extension Connection {
         members[member.index.value] = nil
         if turn.burst === member { turn.burst = nil }
         // On raw IP a peer ends its last subflow in order only when it knows of both ends.
-        if framing.isExposed, member.tcp.failure == nil, !member.isAlive {
+        if framing.confirmsByLastSubflow, member.tcp.failure == nil, !member.isAlive {
             lifecycle.endConfirmed()
         }
         let newest = pathEnded ? newestOutstanding(of: member, at: now) : .max

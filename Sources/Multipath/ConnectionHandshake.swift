@@ -52,7 +52,7 @@ extension Connection {
         estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
     ) -> SubflowIndex {
         let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
-        if framing.isExposed { takeRequests(syn) }
+        if framing.mayBeChanged { takeRequests(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
         var taken = 0
@@ -171,13 +171,13 @@ extension Connection {
             guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey,
                 Self.isUsable(option), raw.plain == nil
             else { return }
-            if framing.isExposed { takeRequests(segment) }
+            if framing.mayBeChanged { takeRequests(segment) }
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
             guard ours == localKey else {
                 traffic.counted.dssErrors += 1
                 // RFC 8684 section 3.1: somebody under way has changed the handshake.
-                if framing.isExposed, remoteKey == nil {
+                if framing.mayBeChanged, remoteKey == nil {
                     fallBack(position: 1, offset: 0)
                 }
                 return
@@ -320,7 +320,7 @@ extension Connection {
 
     /// Raw IP, initiator: the third packet of the handshake has not gone, or may have been lost.
     func owesKeys(_ member: MemberSubflow) -> Bool {
-        guard framing.isExposed, member.kind == .initial, member.isOpener,
+        guard framing.sendsKeysAhead, member.kind == .initial, member.isOpener,
             raw.plain == nil
         else { return false }
         return !member.proof.isKnownToPeer

@@ -142,7 +142,7 @@ extension Connection {
         for case let member? in members where member.path == path && member.priority.byUs != backup
         {
             member.priority.byUs = backup
-            member.priority.left = framing.isExposed ? 1 : SubflowPriority.repetitions
+            member.priority.left = framing.priorityRepetitions
             member.tcp.requestAcknowledgement()
             inputChanged(at: now)
         }

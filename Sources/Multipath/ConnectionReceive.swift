@@ -29,19 +29,20 @@ extension Connection {
     ) {
         guard let member = member(index) else { return }
         inputChanged(at: now)
-        let isExposed = framing.isExposed
-        if isExposed, !isCredible(segment, count: payload.count, member, at: now) {
+        if framing.mayBeForged, !isCredible(segment, count: payload.count, member, at: now) {
             return receiveWithoutOptions(segment, count: payload.count, member, at: now)
         }
         let present = segment.options.present
         if present.contains(.fastClose) { return fastClose(by: segment, on: member, at: now) }
         if present.contains(.multipathCapable) { takeKeys(segment, member: member) }
         guard !hasFailed || lifecycle.isAborting else { return }
-        if isExposed { noticeFallback(segment, payloadLength: payload.count, member: member) }
+        if framing.mayBeChanged {
+            noticeFallback(segment, payloadLength: payload.count, member: member)
+        }
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         let takesText = payload.isEmpty || mayBePlaced(placement, member)
-        if isExposed { noteUnmapped(segment, count: payload.count, member, at: now) }
+        if framing.mayBeChanged { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(
             segment, payloadLength: payload.count, textIsUsable: takesText,
             receiveWindow: subflowWindow, at: now)
@@ -86,24 +87,26 @@ extension Connection {
     private func takeSignals(
         _ segment: borrowing Segment, _ arrival: Arrival, member: MemberSubflow, at now: Instant
     ) {
-        let present = segment.options.present, isExposed = framing.isExposed
+        let present = segment.options.present
         if present.contains(.priority) {
             member.priority.byPeer = segment.options.priority.backup
         }
-        if isExposed {
+        if framing.mayBeChanged {
             takeRawIPOptions(segment, finished: arrival.finished, member: member, at: now)
             noteBareAcknowledgement(segment, delivered: arrival.newlyDelivered, member)
         }
         if present.contains(.dss) {
             // RFC 8684 section 3.7: behind an infinite mapping a DATA_ACK may be wrong.
-            if !isExposed || !sendsPlain {
+            if !framing.mayBeChanged || !sendsPlain {
                 takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
             }
         } else if present.contains(.multipathCapable), segment.flags.contains(.ack) {
             // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That
             // of a SYN/ACK isn't scaled, and Linux later keeps to what its scale can say of it, up
             // to a step less.
-            let step = segment.flags.contains(.syn) && isExposed ? member.tcp.peerWindowStep : 1
+            let step =
+                segment.flags.contains(.syn) && framing.limitsSubflowsByWindow
+                ? member.tcp.peerWindowStep : 1
             sender.openWindow(
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
@@ -115,7 +118,7 @@ extension Connection {
         closeIfFinished(at: now)
         // RFC 8684 section 3.3.3: a FIN ends the subflow only
         if arrival.finished, raw.plain == nil,
-            !framing.isExposed || livingSubflows > 1 || isFinished
+            !framing.keepsLastSubflow || livingSubflows > 1 || isFinished
         {
             member.ending.hasBegun = true
             member.tcp.close()
@@ -137,7 +140,7 @@ extension Connection {
         of segment: borrowing Segment, count: Int, member: MemberSubflow
     ) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
-        if framing.isExposed,
+        if framing.mayBeChanged,
             let found = rawPlacement(of: segment, position: position, count: count, member: member)
         {
             return found

@@ -52,7 +52,7 @@ extension Connection {
         guard remoteKey != nil, !hasFailed, raw.plain == nil else { return false }
         // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
         // one.
-        if framing.isExposed, !raw.peerHasKeys, hasLivingMember { return false }
+        if framing.joinsBehindFirstDSS, !raw.peerHasKeys, hasLivingMember { return false }
         return !isFinished || (lifecycle != .closed && !hasLivingMember)
     }
     /// The listener's token, once its key is known (initiator).

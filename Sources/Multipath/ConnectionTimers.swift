@@ -50,7 +50,7 @@ extension Connection {
             for case let member? in members { retire(member, at: now) }
         }
         if timers.takeIfDue(.persist, at: now) { probeWindow() }
-        if framing.isExposed { advanceRawIP(to: now) }
+        if framing.hasOwnTimers { advanceRawIP(to: now) }
         if timers.takeIfDue(.pacing, at: now) { turn.phase = .control }
         if timers.takeIfDue(.dataFin, at: now) { turn.phase = .control }
         if timers.takeIfDue(.idle, at: now) { releaseIdle() }
@@ -59,7 +59,7 @@ extension Connection {
     /// A turn of `nextSegment` is over: what now waits for time alone.
     func armAfterTurn() {
         timers[.dataFin] = sender.isFinDue && livingSubflows > 0 ? fin.dueAt : .distantFuture
-        if framing.isExposed { timers[.addressSignals] = addressSignalDeadline }
+        if framing.signalsAddresses { timers[.addressSignals] = addressSignalDeadline }
     }
 
     /// The peer's window is shut and nothing is under way that would bring news: ask (RFC 9293

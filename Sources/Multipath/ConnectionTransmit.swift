@@ -23,7 +23,7 @@ extension Connection {
         }
         if turn.phase == .data {
             if !hasFailed {
-                if framing.isExposed, keysAhead(at: now, into: &out) { return true }
+                if framing.sendsKeysAhead, keysAhead(at: now, into: &out) { return true }
                 if sender.hasReinjections,
                     newDataAmongReinjections(at: now, into: &out)
                         || reinjection(at: now, into: &out)

@@ -15,10 +15,38 @@ public enum Framing: Sendable {
 extension Framing {
     // MARK: What may happen to a segment
 
-    /// Segments are checked before their options count, options may get lost under way, and the
-    /// connection falls back to plain TCP where they do. Address signals and checksums are the
-    /// connection's own.
-    var isExposed: Bool { self == .rawIP }
+    /// Anybody may forge one: TCP's own checks come before every option (RFC 8684 section 3).
+    var mayBeForged: Bool { self == .rawIP }
+    /// Options may get lost under way, and payload be changed: the connection falls back to plain
+    /// TCP, and agrees on checksums (RFC 8684 sections 3.3.1 and 3.7).
+    var mayBeChanged: Bool { self == .rawIP }
+    /// Addresses are signalled by the connection's own options (RFC 8684 section 3.4).
+    var signalsAddresses: Bool { self == .rawIP }
+    /// What has timers of its own (`RawIP/RawIPTimers`).
+    var hasOwnTimers: Bool { self == .rawIP }
+
+    // MARK: What a peer does that may be any implementation of RFC 8684
+
+    /// Its windows count for a subflow, and in steps of its scale.
+    var limitsSubflowsByWindow: Bool { self == .rawIP }
+    /// It may drop what it acknowledged on a subflow and not yet by a DATA_ACK.
+    var mayDropAcknowledged: Bool { self == .rawIP }
+    /// No join before a DSS has shown that it has the keys.
+    var joinsBehindFirstDSS: Bool { self == .rawIP }
+    /// The third packet, with the keys, goes ahead of everything.
+    var sendsKeysAhead: Bool { self == .rawIP }
+    /// A FIN of its last subflow is answered only when both streams have ended; in a session each
+    /// is at once.
+    var keepsLastSubflow: Bool { self == .rawIP }
+    /// It ends its last subflow in order only when it knows of both streams' ends.
+    var confirmsByLastSubflow: Bool { self == .rawIP }
+    /// Its reset ends a subflow only: without one the connection waits for another.
+    var waitsWithoutSubflow: Bool { self == .rawIP }
+    /// Subflows are given time to end in order when both streams have.
+    var lingers: Bool { self == .rawIP }
+    /// MP_PRIO goes so often: in a session the segment with it may be lost, and nothing confirms
+    /// it.
+    var priorityRepetitions: Int { self == .rawIP ? 1 : SubflowPriority.repetitions }
 
     // MARK: What the peer does beyond RFC 8684, since it is Braid
 

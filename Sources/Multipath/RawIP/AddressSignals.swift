@@ -18,7 +18,7 @@ extension Connection {
     /// connection's own. Nothing happens before both keys are known. An identifier that means
     /// another address is taken back first (RFC 8684 section 3.4.1).
     public func announce(_ address: IPAddress, port: UInt16?, id: AddressID, at now: Instant) {
-        guard framing.isExposed, raw.plain == nil, let remoteKey else { return }
+        guard framing.signalsAddresses, raw.plain == nil, let remoteKey else { return }
         if let known = raw.announced.first(where: { $0.id == id }) {
             if known.address != address { withdraw(id, at: now) }
         }
@@ -38,7 +38,7 @@ extension Connection {
     /// Takes an address back and ends the subflows from it. Without echo: Linux would read one as a
     /// removal.
     public func withdraw(_ id: AddressID, at now: Instant) {
-        guard framing.isExposed, raw.plain == nil, remoteKey != nil else { return }
+        guard framing.signalsAddresses, raw.plain == nil, remoteKey != nil else { return }
         raw.awaitingEcho.removeAll { $0.option.id == id }
         raw.announced.removeAll { $0.id == id }
         var option = RemoveAddress()

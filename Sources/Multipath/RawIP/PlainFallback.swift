@@ -73,7 +73,7 @@ extension Connection {
     /// A SYN without MP_CAPABLE: a listener's answer to one without it, an initiator's when nobody
     /// answered.
     func goesWithoutKeys(_ member: MemberSubflow) -> Bool {
-        guard framing.isExposed, member.kind == .initial else { return false }
+        guard framing.mayBeChanged, member.kind == .initial else { return false }
         return raw.plain != nil
             || (member.isOpener && member.tcp.backoffs >= configuration.timeoutsBeforePlainSYN)
     }

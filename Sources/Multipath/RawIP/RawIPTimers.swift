@@ -41,7 +41,7 @@ extension Connection {
     /// nothing is under way any more that could bring a DATA_ACK, the data goes again after a
     /// time-out.
     func armRepeat(at now: Instant) {
-        guard framing.isExposed else { return }
+        guard framing.mayDropAcknowledged else { return }
         let from = sender.acknowledged
         guard raw.plain == nil, sender.hasUnacknowledged, sender.reinjections.isEmpty,
             !hasTextUnderWay,
