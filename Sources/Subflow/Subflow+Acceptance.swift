@@ -92,10 +92,10 @@ extension Subflow {
         }
         let isReset = flags.contains(.rst)
         var isOld = false
-        if usesTimestamps, !isReset {
+        if negotiated.timestamps, !isReset {
             // RFC 7323 section 3.2: silently.
             guard segment.options.present.contains(.timestamps) else { return .dropped }
-            isOld = !hasCurrentTimestamp(segment, at: now)
+            isOld = !recentTimestamp.admits(segment.options.timestamps.value, at: now)
         }
         let offset = receiver.next.distance(to: sequence)
         guard !isOld,
@@ -119,7 +119,7 @@ extension Subflow {
         let acknowledged = sendUnacknowledged.distance(to: segment.acknowledgement)
         // RFC 5961 section 5.2.
         return acknowledged <= sendUnacknowledged.distance(to: sendNext)
-            && acknowledged >= -largestPeerWindow
+            && acknowledged >= -offered.largest
             ? .accepted(sequence: sequence) : .challenged
     }
 
@@ -135,12 +135,5 @@ extension Subflow {
         }
         return offset &+ extent > 0
             && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
-    }
-
-    /// RFC 7323 section 5.3, R1 (PAWS), of a segment with timestamps.
-    private func hasCurrentTimestamp(_ segment: borrowing Segment, at now: Instant) -> Bool {
-        let isOlder = Int32(bitPattern: segment.options.timestamps.value &- recentTimestamp) < 0
-        // Section 5.5: after 24 days TS.Recent says nothing.
-        return !isOlder || now - recentTimestampAt >= .seconds(24 * 86_400)
     }
 }

@@ -30,18 +30,18 @@ extension Subflow {
         let mostSpans = spansDelivered(by: segment), spansBefore = undeliveredCount
         defer { assert(spansBefore - undeliveredCount <= mostSpans, "more than can be priced") }
         #endif
-        let hadWindow = peerWindowBytes
+        let hadWindow = offered.bytes
         if !segment.flags.contains(.syn) { updatePeerWindow(segment, at: now) }
         let priorInFlight = board.inFlight
         var delivery = Delivery()
         delivery.advanced = sendUnacknowledged.isBefore(acknowledgement)
         if delivery.advanced { acknowledgeUpTo(acknowledgement, at: now, &delivery) }
-        if usesSelectiveAcknowledgement {
+        if negotiated.selectiveAcknowledgement {
             if segment.options.present.contains(.sack) { readBlocks(segment, at: now, &delivery) }
             delivery.isRepeat =
                 !delivery.advanced && !delivery.sawBlocks && payloadLength == 0
-                && hadWindow == peerWindowBytes
-        } else if !delivery.advanced, payloadLength == 0, hadWindow == peerWindowBytes,
+                && hadWindow == offered.bytes
+        } else if !delivery.advanced, payloadLength == 0, hadWindow == offered.bytes,
             !board.isEmpty,
             acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]),
             segment.options.present.isDisjoint(with: SegmentOptions.multipathSignals)
@@ -59,20 +59,14 @@ extension Subflow {
     private func updatePeerWindow(_ segment: borrowing Segment, at now: Instant) {
         let acknowledgement = segment.acknowledgement
         if configuration.windowScope == .subflow {
-            let sequenceAge = windowSequence.distance(to: segment.sequence)
-            guard sendUnacknowledged.isAtOrBefore(acknowledgement) else { return }
-            guard
-                sequenceAge > 0
-                    || (sequenceAge == 0 && windowAcknowledgement.isAtOrBefore(acknowledgement))
+            guard sendUnacknowledged.isAtOrBefore(acknowledgement),
+                offered.takeNewer(segment.sequence, acknowledgement)
             else { return }
-            windowSequence = segment.sequence
-            windowAcknowledgement = acknowledgement
         }
-        peerWindowBytes = Int(segment.window) << Int(peerScale)
-        largestPeerWindow = max(largestPeerWindow, peerWindowBytes)
-        if peerWindowBytes > 0 { timers.clear(.persist); persistBackoff.reset() }
+        offered.offer(segment.window)
+        if offered.bytes > 0 { timers.clear(.persist); persistBackoff.reset() }
         // RFC 9293 section 3.8.6.1: a peer that answers with a closed window is not given up.
-        if configuration.windowScope == .subflow, peerWindowBytes == 0, !board.isEmpty {
+        if configuration.windowScope == .subflow, offered.bytes == 0, !board.isEmpty {
             timers[.giveUp] = now + configuration.giveUpAfter
         }
     }

@@ -12,8 +12,8 @@ extension Subflow {
         _ segment: inout Segment, dataLength: Int, streamOffset: UInt64, receiveWindow: Int,
         at now: Instant
     ) {
-        precondition(openIsDue && (dataLength == 0 || configuration.earlyData))
-        openIsDue = false
+        precondition(pending.opens && (dataLength == 0 || configuration.earlyData))
+        pending.doneWithSYN()
         fillSYN(&segment, receiveWindow: receiveWindow, at: now)
         transmit(
             SpanRecord(
@@ -40,7 +40,7 @@ extension Subflow {
     ) {
         if span.isSYN {
             fillSYN(&segment, receiveWindow: receiveWindow, at: now)
-            synIsDue = false
+            pending.doneWithSYN()
         } else {
             fillHead(
                 &segment, sequence: span.sequence, receiveWindow: receiveWindow,
@@ -141,7 +141,7 @@ extension Subflow {
         transmit(
             SpanRecord(sequence: sendNext, length: 0, streamOffset: 0, sentAt: now, flags: .fin),
             at: now)
-        finWasSent = true
+        pending.sentFIN()
         state = state == .closeWait ? .lastAck : .finWait1
     }
 
@@ -161,7 +161,7 @@ extension Subflow {
     public func fillProbe(
         _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant
     ) {
-        probeIsDue = false
+        pending.probe = false
         fillHead(
             &segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow,
             optionRoom: optionRoom,
@@ -176,12 +176,12 @@ extension Subflow {
         segment.destinationPort = remotePort
         segment.flags = .rst
         statistics.segmentsSent += 1
-        switch pendingReset {
+        switch pending.reset {
         case .reply(let sequence, let acknowledgement):
             segment.sequence = sequence
             segment.acknowledgement = acknowledgement ?? SubflowSequence(0)
             if acknowledgement != nil { segment.flags.insert(.ack) }
-            pendingReset = .none
+            pending.reset = .none
         case .abort, .none:
             segment.sequence = sendNext
             segment.acknowledgement = SubflowSequence(0)
@@ -189,7 +189,7 @@ extension Subflow {
                 segment.flags.insert(.ack)
                 segment.acknowledgement = receiver.next
             }
-            pendingReset = .none
+            pending.reset = .none
             enterClosed(.aborted)
         }
     }
@@ -246,12 +246,12 @@ extension Subflow {
         }
         segment.options.present.insert(.maximumSegmentSize)
         segment.options.maximumSegmentSize = UInt16(clamping: configuration.maximumSegmentSize)
-        if usesScaling {
+        if negotiated.windowScale {
             segment.options.present.insert(.windowScale)
             segment.options.windowScale = configuration.windowScale
         }
-        if usesSelectiveAcknowledgement { segment.options.present.insert(.sackPermitted) }
-        if usesTimestamps { writeTimestamps(&segment, at: now) }
+        if negotiated.selectiveAcknowledgement { segment.options.present.insert(.sackPermitted) }
+        if negotiated.timestamps { writeTimestamps(&segment, at: now) }
     }
 
     private func fillHead(
@@ -262,9 +262,9 @@ extension Subflow {
         segment.sourcePort = localPort
         segment.destinationPort = remotePort
         segment.sequence = sequence
-        let shift = usesScaling && synWasSeen ? Int(configuration.windowScale) : 0
+        let shift = negotiated.windowScale && synWasSeen ? Int(configuration.windowScale) : 0
         segment.window = UInt16(clamping: receiveWindow >> shift)
-        if usesTimestamps { writeTimestamps(&segment, at: now) }
+        if negotiated.timestamps { writeTimestamps(&segment, at: now) }
         guard synWasSeen else {
             // Early data behind our SYN: there is nothing to acknowledge yet.
             segment.flags = []
@@ -275,8 +275,8 @@ extension Subflow {
         segment.acknowledgement = receiver.next
         lastAcknowledged = receiver.next
         acknowledgements.sent()
-        if usesSelectiveAcknowledgement, receiver.hasBlocks {
-            let free = 40 - optionRoom - (usesTimestamps ? 12 : 0)
+        if negotiated.selectiveAcknowledgement, receiver.hasBlocks {
+            let free = 40 - optionRoom - negotiated.octets
             let limit = min(SACKBlocks.capacity, (free - 4) / 8)
             guard limit > 0 else { return }
             segment.options.sack.removeAll()
@@ -292,7 +292,7 @@ extension Subflow {
         segment.options.present.insert(.timestamps)
         segment.options.timestamps = Timestamps(
             value: timestamp(at: now),
-            echo: synWasSeen ? recentTimestamp : 0)
+            echo: synWasSeen ? recentTimestamp.value : 0)
     }
 
     /// Milliseconds: RFC 7323 section 5.4 wants 1 ms to 1 s.

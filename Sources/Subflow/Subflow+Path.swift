@@ -6,7 +6,7 @@ extension Subflow {
     /// is unacknowledged was too long for it and goes again at once; the owner cuts what is still
     /// longer.
     public func limitSegments(to size: Int, repeatsAll: Bool, at now: Instant) {
-        segmentLimit = size
+        sizeBounds.limit = size
         adoptSegmentSize()
         if repeatsAll, state != .closed { repeatUnacknowledged(at: now) }
     }
@@ -16,7 +16,7 @@ extension Subflow {
     public func pathChanged(at now: Instant) {
         roundTripsFrom = now
         switch state {
-        case .synSent, .synReceived: synIsDue = !openIsDue
+        case .synSent, .synReceived: pending.repeatSYN()
         case .closed: break
         default: acknowledgements.request()
         }
@@ -60,7 +60,7 @@ extension Subflow {
     /// All that is unacknowledged goes again now, and the time-outs begin anew.
     private func repeatUnacknowledged(at now: Instant) {
         timeout.forgetBackoffs()
-        if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
+        if state == .synSent || state == .synReceived { pending.repeatSYN() }
         if !board.isEmpty {
             if synAcknowledged {
                 recovery.enterTimeout(point: sendNext)

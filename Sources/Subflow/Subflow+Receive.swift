@@ -43,8 +43,8 @@ extension Subflow {
         case .accepted, .opening, .reset, .dropped: break
         case .forNobody: answerWhileClosed(segment, payloadLength: payloadLength, at: now)
         case .wrongAcknowledgement:
-            if challenges.allow(at: now) { pendingReset = .reply(segment.acknowledgement, nil) }
-        case .repeatedSYN: synIsDue = !openIsDue  // our SYN/ACK was lost
+            if challenges.allow(at: now) { pending.reset = .reply(segment.acknowledgement, nil) }
+        case .repeatedSYN: pending.repeatSYN()  // our SYN/ACK was lost
         case .challenged: if challenges.allow(at: now) { acknowledgements.request() }
         case .inexactReset(let isAhead):
             if isAhead, challenges.allow(at: now) { acknowledgements.request() }
@@ -60,12 +60,12 @@ extension Subflow {
     ) {
         guard !segment.flags.contains(.rst), challenges.allow(at: now) else { return }
         if segment.flags.contains(.ack) {
-            pendingReset = .reply(segment.acknowledgement, nil)
+            pending.reset = .reply(segment.acknowledgement, nil)
         } else {
             let extent =
                 payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
                 + (segment.flags.contains(.fin) ? 1 : 0)
-            pendingReset = .reply(SubflowSequence(0), segment.sequence + extent)
+            pending.reset = .reply(SubflowSequence(0), segment.sequence + extent)
         }
     }
 
@@ -83,7 +83,7 @@ extension Subflow {
         guard segment.flags.contains(.ack) else {
             // Simultaneous open: our SYN again, now with ACK.
             state = .synReceived
-            synIsDue = !openIsDue
+            pending.repeatSYN()
             return
         }
         state = .established
@@ -117,12 +117,9 @@ extension Subflow {
             receiveWindow: receiveWindow, at: now, &arrival)
     }
 
-    /// RFC 7323 section 5.3, R3: only of a segment that is acceptable in every respect, or anybody
-    /// could push TS.Recent ahead and have the peer's segments refused.
     private func takeTimestamp(_ segment: borrowing Segment, at now: Instant) {
-        guard usesTimestamps, segment.sequence.isAtOrBefore(lastAcknowledged) else { return }
-        recentTimestamp = segment.options.timestamps.value
-        recentTimestampAt = now
+        guard negotiated.timestamps, segment.sequence.isAtOrBefore(lastAcknowledged) else { return }
+        recentTimestamp.take(segment.options.timestamps.value, at: now)
     }
 
     /// An ACK says what is expected instead.
@@ -133,12 +130,12 @@ extension Subflow {
         guard !segment.flags.contains(.rst) else { return }
         if payloadLength > 0, receiver.next.distance(to: sequence) < 0 {
             statistics.duplicatesReceived += 1
-            if usesSelectiveAcknowledgement {
+            if negotiated.selectiveAcknowledgement {
                 receiver.noteOldDuplicate(sequence, length: payloadLength)
             }
         }
         if state == .timeWait, segment.flags.contains(.fin), !isOld { enterTimeWait(at: now) }
-        if !openIsDue { acknowledgements.request() }
+        if !pending.opens { acknowledgements.request() }
     }
 
     /// The ACK field, which is in order.
@@ -150,9 +147,8 @@ extension Subflow {
             state = .established
             arrival.established = true
             wasEstablished = true
-            peerWindowBytes = Int(segment.window) << Int(peerScale)
-            windowSequence = segment.sequence
-            windowAcknowledgement = segment.acknowledgement
+            offered.take(from: segment.sequence, segment.acknowledgement)
+            offered.offer(segment.window)
         }
         processAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
         if finAcknowledged { finishWasAcknowledged(at: now) }
@@ -205,28 +201,18 @@ extension Subflow {
     /// What the peer's SYN offers, and what of it is used from now on.
     func learnOptions(of syn: borrowing Segment, at now: Instant) {
         let present = syn.options.present
-        usesScaling = present.contains(.windowScale)
-        peerScale = usesScaling ? min(14, syn.options.windowScale) : 0
-        usesSelectiveAcknowledgement =
-            usesSelectiveAcknowledgement && present.contains(.sackPermitted)
-        usesTimestamps = usesTimestamps && present.contains(.timestamps)
-        if usesTimestamps {
-            recentTimestamp = syn.options.timestamps.value
-            recentTimestampAt = now
+        negotiated.agree(to: present)
+        if negotiated.timestamps {
+            recentTimestamp.take(syn.options.timestamps.value, at: now)
         }
-        // RFC 9293 section 3.7.1: 536 where the peer says nothing.
-        let offered =
-            present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
-        negotiatedSegmentSize = max(
-            min(configuration.minimumSegmentSize, configuration.maximumSegmentSize),
-            min(configuration.maximumSegmentSize, offered))
-        // RFC 6691: the MSS does not count options.
-        if usesTimestamps { negotiatedSegmentSize = max(1, negotiatedSegmentSize - 12) }
+        sizeBounds.negotiate(
+            present.contains(.maximumSegmentSize) ? syn.options.maximumSegmentSize : nil,
+            optionOctets: negotiated.octets, configuration)
         adoptSegmentSize()
-        peerWindowBytes = Int(syn.window)
-        largestPeerWindow = peerWindowBytes
-        windowSequence = syn.sequence
-        windowAcknowledgement = syn.flags.contains(.ack) ? syn.acknowledgement : sendUnacknowledged
+        offered.open(
+            syn.window, scale: negotiated.windowScale ? syn.options.windowScale : 0,
+            sequence: syn.sequence,
+            acknowledgement: syn.flags.contains(.ack) ? syn.acknowledgement : sendUnacknowledged)
         updatePacing()
     }
 }

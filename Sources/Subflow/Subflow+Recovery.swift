@@ -7,12 +7,12 @@ extension Subflow {
         let advanced = delivery.advanced
         if advanced {
             timeout.endBackoff(isMeasured: rtt.isKnown)
-            if !usesSelectiveAcknowledgement { duplicateAcknowledgements = 0 }
+            if !negotiated.selectiveAcknowledgement { duplicateAcknowledgements = 0 }
         }
         var sample = AcknowledgementSample()
         // Without SACK what waited behind a repaired hole tells nothing of the path.
         if delivery.newestOriginal != .distantFuture, delivery.newestOriginal >= roundTripsFrom,
-            usesSelectiveAcknowledgement || !delivery.sawRetransmitted
+            negotiated.selectiveAcknowledgement || !delivery.sawRetransmitted
         {
             sample.rtt = max(now - delivery.newestOriginal, RTTEstimator.granularity)
             rtt.add(sample.rtt, at: now)
@@ -37,7 +37,7 @@ extension Subflow {
         }
         let flightBefore = board.inFlight
         let lostSpans =
-            usesSelectiveAcknowledgement
+            negotiated.selectiveAcknowledgement
             ? detectLosses(at: now) : detectLossesWithoutSACK(delivery)
         if lostSpans > 0 { beginRecoveryIfNeeded(priorInFlight: priorInFlight, at: now) }
         if recovery.phase == .fast {
@@ -90,7 +90,7 @@ extension Subflow {
         if recovery.phase == .timeout,
             delivery.sawFalseLoss,
             recovery.canUndo,
-            usesSelectiveAcknowledgement
+            negotiated.selectiveAcknowledgement
         {
             undoRecovery()
         }
@@ -107,7 +107,7 @@ extension Subflow {
     /// RFC 8985 section 6.2, step 5; the number of spans newly held for lost.
     func detectLosses(at now: Instant) -> Int {
         timers.clear(.reordering)
-        guard usesSelectiveAcknowledgement else { return 0 }
+        guard negotiated.selectiveAcknowledgement else { return 0 }
         let once = board.oldestOnce(), again = board.oldestAgain()
         let losesOnce =
             once.map { loss.wasSentBefore(board.record($0.bits.trailingZeroBitCount, of: $0)) }

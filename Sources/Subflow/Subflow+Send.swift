@@ -9,7 +9,7 @@ extension Subflow {
 
     /// Whether the state lets new data go: our SYN went, no FIN was asked for.
     public var canSendData: Bool {
-        guard !closeRequested, !openIsDue, case .none = pendingReset else { return false }
+        guard pending.fin == .none, !pending.opens, !pending.hasReset else { return false }
         switch state {
         case .established, .closeWait: return true
         case .synReceived, .synSent: return configuration.earlyData
@@ -39,9 +39,9 @@ extension Subflow {
     /// avoidance (RFC 9293 section 3.8.6.2.1).
     private var roomAtPeer: Int {
         guard synAcknowledged || isPassive else { return sendWindow }
-        let room = peerWindowBytes &- sendUnacknowledged.distance(to: sendNext)
+        let room = offered.bytes &- sendUnacknowledged.distance(to: sendNext)
         if room <= 0 { return 0 }
-        return room >= min(sendSegmentSize, max(1, largestPeerWindow / 2)) || board.isEmpty
+        return room >= min(sendSegmentSize, max(1, offered.largest / 2)) || board.isEmpty
             ? room : 0
     }
 
@@ -60,14 +60,14 @@ extension Subflow {
     public func offerData() { declined = false }
 
     var finishIsDue: Bool {
-        closeRequested && !finWasSent && (state == .established || state == .closeWait)
+        pending.fin == .requested && (state == .established || state == .closeWait)
     }
 
     /// Something `nextAction` would return now whatever the time is.
     var hasPendingAction: Bool {
-        if case .none = pendingReset {} else { return true }
+        if pending.hasReset { return true }
         if state == .closed { return false }
-        if openIsDue || synIsDue || repeatRest != nil || acknowledgements.isDue || probeIsDue
+        if pending.syn != .none || repeatRest != nil || acknowledgements.isDue || pending.probe
             || tail.isDue
             || finishIsDue
         {
@@ -81,9 +81,9 @@ extension Subflow {
     /// where subflows are repaired in their own order alone.
     public func nextAction(at now: Instant, awaiting awaited: UInt64? = nil) -> Action {
         if now >= timerDeadline { runTimers(at: now) }
-        if case .none = pendingReset {} else { return .reset }
+        if pending.hasReset { return .reset }
         if state == .closed { return .nothing }
-        if openIsDue {
+        if pending.opens {
             return .open(
                 room: configuration.earlyData ? min(controller.window, sendSegmentSize) : 0)
         }
@@ -92,10 +92,12 @@ extension Subflow {
             if !rest.sequence.isBefore(sendUnacknowledged) { return .retransmit(rest) }
             repeatRest = nil  // the original has arrived
         }
-        if synIsDue, !board.isEmpty, board.record(board.first).pointee.flags.contains(.syn) {
+        if pending.syn == .again, !board.isEmpty,
+            board.record(board.first).pointee.flags.contains(.syn)
+        {
             return repeatSpan(board.first)
         }
-        synIsDue = false
+        pending.doneWithSYN()
         if board.lostCount > 0, board.inFlight < sendWindow {
             if pacer.room(at: now) > 0 {
                 if let lost = lost(carrying: awaited) ?? board.nextLost() {
@@ -111,14 +113,14 @@ extension Subflow {
         tail.isDue = false
         if finishIsDue { return .finish }
         if acknowledgements.isDue { return .acknowledge }
-        if probeIsDue { return .probe }
+        if pending.probe { return .probe }
         return .nothing
     }
 
     private func dataAction(at now: Instant) -> Action? {
         guard !declined, canSendData, board.lostCount == 0 else { return nil }
         guard !board.isFull, board.inFlight < sendWindow else {
-            isWindowLimited = true
+            windowUse.limits()
             // RFC 8985 section 7.3: the probe is new data where there is some, one segment beyond
             // the window.
             let room = min(
@@ -139,7 +141,7 @@ extension Subflow {
         guard configuration.windowScope == .subflow,
             board.isEmpty,
             !timers.isSet(.persist),
-            !probeIsDue
+            !pending.probe
         else { return }
         timers[.persist] =
             now
@@ -186,20 +188,16 @@ extension Subflow {
             segmentSize: sendSegmentSize)
     }
 
-    /// After each transmission of new data: RFC 7661's question, answered as Linux does.
+    /// After each transmission of new data.
     func recordWindowUse() {
-        let limited = board.inFlight &+ sendSegmentSize > sendWindow
-        if windowUseEnd.isAtOrBefore(sendUnacknowledged) || limited
-            || (!isWindowLimited && board.inFlight > largestInFlight)
-        {
-            isWindowLimited = limited
-            largestInFlight = board.inFlight
-            windowUseEnd = sendNext
-        }
+        windowUse.sent(
+            inFlight: board.inFlight,
+            isLimited: board.inFlight &+ sendSegmentSize > sendWindow,
+            unacknowledged: sendUnacknowledged, next: sendNext)
     }
 
-    /// Whether the window may grow: in slow start also while at least half of it was used.
+    /// Whether the window may grow.
     var mayGrow: Bool {
-        isWindowLimited || (controller.isInSlowStart && controller.window < 2 &* largestInFlight)
+        windowUse.mayGrow(window: controller.window, inSlowStart: controller.isInSlowStart)
     }
 }

@@ -40,7 +40,7 @@ extension Subflow {
         }
         if timers.takeIfDue(.persist, at: now) {
             persistBackoff.failed()
-            probeIsDue = true
+            pending.probe = true
         }
     }
 
@@ -85,7 +85,7 @@ extension Subflow {
 
     /// RFC 8985 section 7.2.
     func armTailProbe(at now: Instant) {
-        guard usesSelectiveAcknowledgement,
+        guard negotiated.selectiveAcknowledgement,
             synAcknowledged,
             recovery.phase == .open,
             board.deliveredCount == 0,
@@ -136,11 +136,8 @@ extension Subflow {
         timers.clearAll()
         tail.cancel()
         acknowledgements.sent()
-        openIsDue = false
-        synIsDue = false
-        probeIsDue = false
+        pending.close(keepsReset: failure == .aborted)
         waitsForPacing = false
-        if failure != .aborted { pendingReset = .none }
         // After a failure, or a reset while the last text was under way, the owner still wants to
         // see what was not acknowledged: it goes again on another subflow.
         guard failure == nil, !hasUnacknowledgedText else { return }

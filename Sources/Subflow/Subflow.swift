@@ -86,25 +86,15 @@ public final class Subflow {
     var blocks = SeenBlocks()
     /// Duplicate ACKs in a row from a peer without SACK.
     var duplicateAcknowledgements = 0
-    /// The window held data back in the present or the last window of data (`recordWindowUse`).
-    var isWindowLimited = false
-    var largestInFlight = 0
-    var windowUseEnd: SubflowSequence
+    var windowUse: WindowUse
     var lastTransmission = Instant.zero
     /// Spans sent before it give no round trip: an outage lies between them and their
     /// acknowledgement.
     var roundTripsFrom = Instant.zero
     /// The payload size that fits one segment both ways.
     public internal(set) var sendSegmentSize: Int
-    /// What both ends allow, and what the path takes at present.
-    var negotiatedSegmentSize: Int
-    var segmentLimit: Int
-    var peerWindowBytes = 0
-    /// The largest the peer ever offered: MAX.SND.WND (RFC 5961 section 5.2).
-    var largestPeerWindow = 0
-    // The segment the window was last taken from: SND.WL1, SND.WL2.
-    var windowSequence = SubflowSequence(0)
-    var windowAcknowledgement = SubflowSequence(0)
+    var sizeBounds: SegmentSizeBounds
+    var offered = OfferedWindow()
 
     // Receiving: RCV.NXT and what lies ahead.
     var receiver: ReceiveTracker
@@ -116,22 +106,11 @@ public final class Subflow {
 
     // What the SYNs agreed on.
     let isPassive: Bool
-    var usesTimestamps: Bool
-    var usesSelectiveAcknowledgement: Bool
-    var usesScaling: Bool
-    var peerScale: UInt8 = 0
-    /// TS.Recent (RFC 7323 section 4.3) and when it was taken.
-    var recentTimestamp: UInt32 = 0
-    var recentTimestampAt = Instant.zero
+    var negotiated: NegotiatedOptions
+    var recentTimestamp = RecentTimestamp()
 
     // What is to be sent.
-    enum PendingReset { case none, abort, reply(SubflowSequence, SubflowSequence?) }
-    var pendingReset = PendingReset.none
-    var openIsDue = true
-    var synIsDue = false
-    var probeIsDue = false
-    var closeRequested = false
-    var finWasSent = false
+    var pending = PendingSegments()
     /// The owner has no data for now.
     var declined = false
     /// The last `nextAction` found pacing alone in the way of data.
@@ -221,7 +200,7 @@ public final class Subflow {
         initialSendSequence = sequence
         sendUnacknowledged = sequence
         sendNext = sequence
-        windowUseEnd = sequence
+        windowUse = WindowUse(from: sequence)
         rtt = RTTEstimator(minimumLifetime: Self.minimumRTTLifetime, at: now)
         timeout = RetransmissionTimeout(configuration)
         if let estimate, estimate.smoothedRTT > .zero {
@@ -234,8 +213,7 @@ public final class Subflow {
         receiver = ReceiveTracker(next: receiveNext)
         lastAcknowledged = receiveNext
         acknowledgements = AcknowledgementPolicy(delay: configuration.delayedAcknowledgement)
-        negotiatedSegmentSize = configuration.maximumSegmentSize
-        segmentLimit = configuration.segmentLimit
+        sizeBounds = SegmentSizeBounds(configuration)
         let size = min(configuration.maximumSegmentSize, configuration.segmentLimit)
         sendSegmentSize = size
         controller = CongestionController.make(
@@ -244,9 +222,7 @@ public final class Subflow {
             initialWindow: min(
                 configuration.initialWindowSegments, estimate?.maximumInitialSegments ?? .max)
                 * configuration.maximumSegmentSize)
-        usesTimestamps = configuration.timestamps
-        usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement
-        usesScaling = true
+        negotiated = NegotiatedOptions(offering: configuration)
         updatePacing()
     }
 
@@ -290,9 +266,9 @@ public final class Subflow {
     /// The next time pacing lets a segment go; in the past where it does not bind.
     public var pacingRelease: Instant { pacer.release }
     /// The peer's window in bytes, scaled, as of the latest acceptable segment.
-    public var peerWindow: Int { peerWindowBytes }
+    public var peerWindow: Int { offered.bytes }
     /// What one step of the peer's scaled window is, bytes.
-    public var peerWindowStep: Int { 1 << Int(peerScale) }
+    public var peerWindowStep: Int { 1 << Int(offered.scale) }
     /// RCV.NXT: the next number expected.
     public var receiveNext: SubflowSequence { receiver.next }
     /// Whether something ahead of `receiveNext` has arrived.
@@ -344,7 +320,7 @@ public final class Subflow {
         }
     }
     /// Our FIN and everything before it was acknowledged.
-    public var finAcknowledged: Bool { finWasSent && sendUnacknowledged == sendNext }
+    public var finAcknowledged: Bool { pending.fin == .sent && sendUnacknowledged == sendNext }
     /// Losses are being repaired, fast or after a time-out.
     public var isInRecovery: Bool { recovery.isActive }
     /// Spans held for lost and not sent again yet.
@@ -361,7 +337,7 @@ public final class Subflow {
     }
     /// What was negotiated, as far as the path takes it.
     func adoptSegmentSize() {
-        sendSegmentSize = max(1, min(negotiatedSegmentSize, segmentLimit))
+        sendSegmentSize = sizeBounds.size
         controller.segmentSize = sendSegmentSize
         updatePacing()
     }
@@ -372,26 +348,28 @@ public final class Subflow {
     /// A segment that makes the peer answer goes at the next opportunity.
     public func requestProbe() {
         guard isEstablished || state == .synReceived else { return }
-        probeIsDue = true
+        pending.probe = true
     }
     /// The owner has no more data for this subflow: FIN follows what was sent, once the handshake
     /// is done (before it, `abort()` gives up; RFC 9293 would let CLOSE do so).
     public func close() {
-        closeRequested = true
+        pending.requestFIN()
         declined = false
     }
     /// RST is the next action, then `closed`.
     public func abort() {
         guard state != .closed else { return }
         // Nobody knows of a SYN that never went, and TIME-WAIT has nothing to take back.
-        if (openIsDue && state == .synSent) || state == .timeWait { return enterClosed(.aborted) }
-        pendingReset = .abort
+        if (pending.opens && state == .synSent) || state == .timeWait {
+            return enterClosed(.aborted)
+        }
+        pending.reset = .abort
     }
 
     private var receivesAcknowledgements: Bool {
         switch state {
         case .closed, .synSent: false
-        case .synReceived: !openIsDue
+        case .synReceived: !pending.opens
         default: true
         }
     }
