@@ -149,7 +149,7 @@ enum UplinkRows {
         } else if !usable.isEmpty {
             if usable.allSatisfy(\.isBackup) {
                 unused(.resting, "backup: rests while a regular one works")
-            } else if !usable.contains(where: \.isProven), row.up + row.down < trickle {
+            } else if !usable.contains(where: \.isBaseConfirmed), row.up + row.down < trickle {
                 // What carries is in use, though full packets pass in one direction only yet.
                 unused(.silent, "full packets don't pass it yet")
             }

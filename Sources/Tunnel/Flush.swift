@@ -110,8 +110,8 @@ extension Session {
         ProbeFrame(isAnswer: false, identifier: 0, sentAt: nonce)
             .write(into: out + DatagramHeader.size)
         let length = sealRecord(out, plain: ProbeFrame.size, .empty, path, at: now)
-        guard let address = path.validation.sendQuestion(length, at: now) else { return }
-        unproven.spend(length)  // charged, but never crowded out
+        guard let address = path.validation.sendChallenge(length, at: now) else { return }
+        unvalidated.spend(length)  // charged, but never crowded out
         batch.commit(
             lane: path.lane, length: length, uplink: address.uplink, remote: address.remote,
             local: address.local)

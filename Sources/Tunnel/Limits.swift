@@ -39,7 +39,7 @@ enum Limits {
     static let helloPause = Interval.microseconds(500)
     /// Hellos that wait to be opened, and how many without a cookie.
     static let queuedHellos = 64
-    static let unprovenHellos = 8
+    static let hellosWithoutCookie = 8
     /// Cookies are asked for until this long after the last strain.
     static let loadMemory = Interval.seconds(1)
     /// A secret makes cookies for so long, and is taken for as long again.
@@ -99,10 +99,10 @@ enum Limits {
     static let heldDatagrams = 24
     /// Of the three times as much that an address may get before it has answered: for the question,
     /// twice.
-    static let questionSpace = 80
+    static let challengeSpace = 80
     /// An unanswered question is repeated at least this often while something comes from there,
     /// whatever round trip was measured on the path before.
-    static let maximumQuestionWait = Interval.milliseconds(250)
+    static let maximumChallengeWait = Interval.milliseconds(250)
     static let maximumHold = Interval.milliseconds(500)
     /// Full datagrams with which a path is opened that has to carry data at once: the concentrator
     /// may answer three times as much before it knows that the address receives, which is its first
@@ -155,8 +155,8 @@ enum Limits {
     /// Bytes a second, and at once, to addresses of a session that have not shown that they
     /// receive: what sixteen paths need that are opened in the middle of a download
     /// (`wakePadding`).
-    static let unprovenRate = 32_768.0
-    static let unprovenBurst = 400_000.0
+    static let unvalidatedRate = 32_768.0
+    static let unvalidatedBurst = 400_000.0
 
     /// A proxy's NAT binding lives at least 30 s (RFC 4787 asks for 120). A path that rests beside
     /// one that works has none.

@@ -40,7 +40,7 @@ final class Session {
 
     /// At the concentrator: bytes to addresses that have not shown that they receive, all together,
     /// besides the three times that each has.
-    var unproven = TokenBucket(rate: Limits.unprovenRate, burst: Limits.unprovenBurst)
+    var unvalidated = TokenBucket(rate: Limits.unvalidatedRate, burst: Limits.unvalidatedBurst)
 
     var activity: SessionActivity
     /// Proxy: what moves, where the mode follows from that.
@@ -107,8 +107,8 @@ final class Session {
         return false
     }
     /// A path works, and full datagrams were seen to pass.
-    var hasProvenPath: Bool {
-        for case let path? in paths where path.health == .usable && path.mtu.isProven {
+    var hasConfirmedPath: Bool {
+        for case let path? in paths where path.health == .usable && path.mtu.isBaseConfirmed {
             return true
         }
         return false

@@ -120,7 +120,7 @@ extension Session {
     private func derive(at now: Instant) {
         if hasUsablePath {
             handshakes.pathlessSince = nil
-            if hasProvenPath { handshakes.pathless.reset() }
+            if hasConfirmedPath { handshakes.pathless.reset() }
         } else if handshakes.pathlessSince == nil {
             handshakes.pathlessSince = now
         }

@@ -284,7 +284,7 @@ extension Session {
                 lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                 local: path.address.local)
         } else {
-            commitUnproven(out, length, path, batch, at: now)
+            commitUnvalidated(out, length, path, batch, at: now)
         }
         rekeyIfDue(at: now)
         return length

@@ -15,7 +15,7 @@ import Testing
         var path = PathSnapshot(
             session: 0, user: "", number: 0, uplink: uplink, health: health,
             since: Instant.zero + .seconds(since), isFutile: false, isBackup: false,
-            isProven: true, smoothedRTT: .milliseconds(40), minimumRTT: .milliseconds(30),
+            isBaseConfirmed: true, smoothedRTT: .milliseconds(40), minimumRTT: .milliseconds(30),
             loss: 0.01, sendRate: Rate(bytesPerSecond: 1_000),
             receiveRate: Rate(bytesPerSecond: 9_000), bytesSent: 10, bytesReceived: 90)
         change(&path)
@@ -42,7 +42,7 @@ import Testing
     @Test func whatCarriesIsInUseThoughItsProofIsMissing() {
         let row = row([
             path("wifi") {
-                $0.isProven = false
+                $0.isBaseConfirmed = false
                 $0.receiveRate = Rate(bytesPerSecond: 200_000)
             }
         ])
@@ -55,7 +55,7 @@ import Testing
             (row([]) { $0.isPresent = false }, .absent, "no interface"),
             (row([path("wifi", .suspect)]) { $0.problem = "rp_filter" }, .unreached, "rp_filter"),
             (row([path("wifi") { $0.isBackup = true }], mode: "backup"), .resting, "backup"),
-            (row([path("wifi") { $0.isProven = false }]), .silent, "full packets"),
+            (row([path("wifi") { $0.isBaseConfirmed = false }]), .silent, "full packets"),
             (row([], hasSession: false), .waiting, "no session"),
             (
                 row([path("wifi", .suspect) { $0.isFutile = true }]), .unreached,

@@ -105,7 +105,7 @@ import Testing
 
     /// Three times what came from an address is one thing, a thousand addresses another: all of a
     /// session's that have not shown that they receive share a total.
-    @Test func unprovenAddressesShareATotal() throws {
+    @Test func unvalidatedAddressesShareATotal() throws {
         let world = World(seed: 28, uplinks: 1)
         world.run(.seconds(1))
         let session = try #require(world.concentrator.sessions[0])
@@ -123,14 +123,14 @@ import Testing
                 _ = path.validation.arrived(
                     1400, from: address, isNewest: true, current: path.address, wait: .zero, at: now
                 ) { AddressCheck(address: address, nonce: -1) }
-                for _ in 0..<3 { session.commitUnproven(datagram, 1400, path, batch, at: now) }
+                for _ in 0..<3 { session.commitUnvalidated(datagram, 1400, path, batch, at: now) }
                 #expect(path.validation.check!.sent <= 3 * 1400)
                 sent += path.validation.check!.sent
                 batch.removeAll()
             }
             return sent
         }
-        let burst = Int(Limits.unprovenBurst), rate = Int(Limits.unprovenRate)
+        let burst = Int(Limits.unvalidatedBurst), rate = Int(Limits.unvalidatedRate)
         let first = flood(at: world.now)
         #expect(first <= burst && first > burst / 2, "\(first) bytes")
         #expect(flood(at: world.now) == 0)

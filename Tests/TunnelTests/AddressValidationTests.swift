@@ -77,12 +77,12 @@ import Testing
         // It has yet to leave.
         #expect(
             arrive(&validation, 10, Self.elsewhere, at: now + .seconds(1)) == .heard(asks: false))
-        #expect(validation.sendQuestion(100, at: now) == Self.elsewhere)
+        #expect(validation.sendChallenge(100, at: now) == Self.elsewhere)
         let early = now + wait - .nanoseconds(1)
         #expect(arrive(&validation, 10, Self.elsewhere, at: early) == .heard(asks: false))
         #expect(arrive(&validation, 10, Self.elsewhere, at: now + wait) == .heard(asks: true))
         var none = validated()
-        #expect(!none.ask() && none.sendQuestion(100, at: now) == nil)
+        #expect(!none.ask() && none.sendChallenge(100, at: now) == nil)
     }
 
     // MARK: Answers
@@ -90,7 +90,7 @@ import Testing
     @Test func onlyWhoWasAskedProvesAnything() {
         var validation = validated()
         _ = arrive(&validation, 1000, Self.elsewhere, nonce: -7, at: now)
-        _ = validation.sendQuestion(100, at: now)
+        _ = validation.sendChallenge(100, at: now)
         let later = now + .milliseconds(30)
         #expect(validation.answered(-8, from: Self.elsewhere, at: later) == nil)
         #expect(validation.answered(-7, from: Self.home, at: later) == nil)
@@ -104,10 +104,10 @@ import Testing
 
     @Test func anAnswerToOneOfTwoQuestionsMeasuresNothing() {
         var validation = fresh(1000)
-        _ = validation.sendQuestion(100, at: now)
-        _ = validation.sendQuestion(100, at: now + wait)
+        _ = validation.sendChallenge(100, at: now)
+        _ = validation.sendChallenge(100, at: now + wait)
         let answer = validation.answered(-7, from: Self.home, at: now + wait * 2)
-        #expect(answer?.proof == .confirms && answer?.roundTrip == .zero)
+        #expect(answer?.proof == .confirms && answer?.roundTrip == nil)
         #expect(validation.isComplete)
     }
 
@@ -117,13 +117,13 @@ import Testing
     /// it.
     @Test func noMoreThanThreeTimesWhatCame() {
         var validation = fresh(1000), shared = budget()
-        let data = 3000 - Limits.questionSpace
+        let data = 3000 - Limits.challengeSpace
         #expect(validation.admit(data + 1, &shared, at: now) == .waits)
         #expect(validation.admit(data, &shared, at: now) == .leaves)
         #expect(validation.admit(1, &shared, at: now) == .waits)
-        #expect(validation.sendQuestion(Limits.questionSpace + 1, at: now) == nil)
-        #expect(validation.sendQuestion(Limits.questionSpace, at: now) == Self.home)
-        #expect(validation.sendQuestion(1, at: now) == nil)
+        #expect(validation.sendChallenge(Limits.challengeSpace + 1, at: now) == nil)
+        #expect(validation.sendChallenge(Limits.challengeSpace, at: now) == Self.home)
+        #expect(validation.sendChallenge(1, at: now) == nil)
         #expect(validation.check?.sent == 3000)
     }
 
@@ -171,7 +171,7 @@ import Testing
         var validation = validated(), shared = budget()
         #expect(validation.copyAddress(10, &shared, at: now) == nil)
         _ = arrive(&validation, 1000, Self.elsewhere, at: now)
-        let data = 3000 - Limits.questionSpace
+        let data = 3000 - Limits.challengeSpace
         #expect(validation.copyAddress(data, &shared, at: now) == Self.elsewhere)
         validation.copied(data)
         #expect(validation.copyAddress(1, &shared, at: now) == nil)

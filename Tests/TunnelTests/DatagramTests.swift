@@ -204,11 +204,11 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
     // MARK: Which path
 
     private func path(
-        _ n: Int, delay: Int64, usable: Bool = true, backup: Bool = false, unproven: Bool = false,
+        _ n: Int, delay: Int64, usable: Bool = true, backup: Bool = false, uncertain: Bool = false,
         space: Int = 10_000
     ) -> DatagramPath {
         DatagramPath(
-            id: PathID(n), isUsable: usable, isBackup: backup, isUnproven: unproven,
+            id: PathID(n), isUsable: usable, isBackup: backup, isUncertain: uncertain,
             delay: .milliseconds(delay), space: space, rate: 0, limit: 1_228)
     }
 
@@ -226,8 +226,8 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         let paths = [path(0, delay: 15), path(1, delay: 10, backup: true)]
         #expect(DatagramPolicy.lowestDelay.choose(paths) == 0b01)
         #expect(DatagramPolicy.redundant.choose(paths) == 0b01)
-        let unproven = [path(0, delay: 15, unproven: true), paths[1]]
-        #expect(DatagramPolicy.lowestDelay.choose(unproven) == 0b11)
+        let uncertain = [path(0, delay: 15, uncertain: true), paths[1]]
+        #expect(DatagramPolicy.lowestDelay.choose(uncertain) == 0b11)
         let lost = [path(0, delay: 15, usable: false), paths[1]]
         #expect(DatagramPolicy.lowestDelay.choose(lost) == 0b10)
         let none = [path(0, delay: 15, usable: false), path(1, delay: 10, usable: false)]
@@ -422,10 +422,10 @@ private final class FlowPair {
     }
 
     static func path(
-        _ number: Int, usable: Bool = true, backup: Bool = false, unproven: Bool = false
+        _ number: Int, usable: Bool = true, backup: Bool = false, uncertain: Bool = false
     ) -> DatagramPath {
         DatagramPath(
-            id: PathID(number), isUsable: usable, isBackup: backup, isUnproven: unproven,
+            id: PathID(number), isUsable: usable, isBackup: backup, isUncertain: uncertain,
             delay: .milliseconds(Int64(10 + number)), space: 1 << 20, rate: 0, limit: 1_228)
     }
 
@@ -546,13 +546,13 @@ private final class FlowPair {
     @Test func anUnprovenPathIsWorthNoBackup() {
         let pair = pairAfterLoss()
         let backup = FlowPair.path(1, backup: true)
-        pair.exchange(pair.near, views: [FlowPair.path(0, unproven: true), backup])
+        pair.exchange(pair.near, views: [FlowPair.path(0, uncertain: true), backup])
         #expect(pair.onWire.isEmpty)
         pair.exchange(pair.near, views: [FlowPair.path(0, usable: false), backup])
         #expect(pair.onWire.map(\.path) == [1, 1, 1] && pair.got.count == 3)
         let regular = pairAfterLoss()
         regular.exchange(
-            regular.near, views: [FlowPair.path(0, unproven: true), FlowPair.path(1)])
+            regular.near, views: [FlowPair.path(0, uncertain: true), FlowPair.path(1)])
         #expect(regular.onWire.map(\.path) == [1, 1, 1] && regular.got.count == 3)
         let fine = pairAfterLoss()
         fine.exchange(fine.near, paths: 2)
@@ -854,7 +854,7 @@ private final class FlowPair {
             // 4 Mbit/s.
             var views = [
                 DatagramPath(
-                    id: 0, isUsable: true, isBackup: false, isUnproven: false,
+                    id: 0, isUsable: true, isBackup: false, isUncertain: false,
                     delay: .milliseconds(10), space: 500, rate: 0, limit: 1_228)
             ]
             pair.near.fill(&views, mode: .full, at: pair.now) { _, frame in

@@ -14,7 +14,7 @@ import Testing
         judges: Bool = true, isWanted: Bool = true, isFutile: Bool = false
     ) -> HealthMonitor.Circumstances {
         .init(
-            mayBecomeSuspect: judges, isProven: true, isWanted: isWanted, isFutile: isFutile)
+            mayBecomeSuspect: judges, isBaseConfirmed: true, isWanted: isWanted, isFutile: isFutile)
     }
 
     /// Opened and answered at `start`, 40 ms after it was asked.
@@ -27,7 +27,7 @@ import Testing
         _ = path.probeSent(because: .routine, bound: bound, at: asked)
         _ = path.arrived(at: start)
         _ = path.answered(
-            .milliseconds(40), .init(isProven: true, mayAsk: false), at: start)
+            .milliseconds(40), .init(isBaseConfirmed: true, mayAsk: false), at: start)
         _ = path.enter(.usable, at: start)
         return path
     }
@@ -59,7 +59,7 @@ import Testing
         let asks = path.arrived(at: now)
         #expect(!asks, "an answer is awaited already")
         let means = path.answered(
-            .milliseconds(30), .init(isProven: true, mayAsk: false), at: now)
+            .milliseconds(30), .init(isBaseConfirmed: true, mayAsk: false), at: now)
         #expect(means == .works && path.roundTrip.smoothed == .milliseconds(30))
         let works = path.enter(.usable, at: now)
         #expect(works?.health == .usable && works?.isNews == true && works?.wasUsable == false)
@@ -75,14 +75,14 @@ import Testing
         _ = path.probeSent(because: .routine, bound: bound, at: start)
         let now = start + .milliseconds(30)
         let asks = path.answered(
-            .milliseconds(30), .init(isProven: false, mayAsk: true), at: now)
+            .milliseconds(30), .init(isBaseConfirmed: false, mayAsk: true), at: now)
         #expect(asks == .lives(asksAgain: true) && path.lifecycle.hasAnswered)
         let waits = path.answered(
-            .milliseconds(30), .init(isProven: false, mayAsk: false), at: now)
+            .milliseconds(30), .init(isBaseConfirmed: false, mayAsk: false), at: now)
         #expect(waits == .lives(asksAgain: false))
         _ = path.enter(.closed, at: now)
         let late = path.answered(
-            .milliseconds(30), .init(isProven: true, mayAsk: false), at: now)
+            .milliseconds(30), .init(isBaseConfirmed: true, mayAsk: false), at: now)
         #expect(late == .none, "it is closed")
     }
 
@@ -120,7 +120,7 @@ import Testing
         for sample in [60, 35, 65, 40, 70, 32, 55].suffix(samples) as ArraySlice<Int64> {
             now = now + .seconds(1)
             _ = path.answered(
-                .milliseconds(sample), .init(isProven: true, mayAsk: false), at: now)
+                .milliseconds(sample), .init(isBaseConfirmed: true, mayAsk: false), at: now)
         }
         for i in 0..<arrivals {
             now = now + .milliseconds(2)
@@ -195,7 +195,7 @@ import Testing
         var path = usable(), now = start
         _ = path.probeSent(because: .silence, bound: bound, at: now)
         now = now + .milliseconds(40)
-        _ = path.answered(.milliseconds(40), .init(isProven: true, mayAsk: false), at: now)
+        _ = path.answered(.milliseconds(40), .init(isBaseConfirmed: true, mayAsk: false), at: now)
         let once = missAnswer(&path, &now, circumstances())
         #expect(once == .askAgain)
     }
@@ -217,20 +217,21 @@ import Testing
     @Test func whoAsksOnADeadPathIsAskedBack() {
         var path = usable()
         let now = start + .seconds(2)
-        #expect(path.asked(.life, isInitiator: false, isProven: true, at: now) == .init())
+        #expect(path.asked(.life, isInitiator: false, isBaseConfirmed: true, at: now) == .init())
         #expect(
-            path.asked(.narrow, isInitiator: true, isProven: true, at: now)
+            path.asked(.narrow, isInitiator: true, isBaseConfirmed: true, at: now)
                 == .init(withdrawsBase: true))
         #expect(
-            path.asked(.narrow, isInitiator: true, isProven: false, at: now) == .init(),
+            path.asked(.narrow, isInitiator: true, isBaseConfirmed: false, at: now) == .init(),
             "it is being proven")
-        #expect(path.asked(.narrow, isInitiator: false, isProven: true, at: now) == .init())
+        #expect(path.asked(.narrow, isInitiator: false, isBaseConfirmed: true, at: now) == .init())
         _ = path.fallSilent(at: now)
         #expect(
-            path.asked(.life, isInitiator: false, isProven: true, at: now) == .init(asksBack: true))
+            path.asked(.life, isInitiator: false, isBaseConfirmed: true, at: now)
+                == .init(asksBack: true))
         _ = path.probeSent(because: .routine, bound: bound, at: now)
         #expect(
-            path.asked(.life, isInitiator: false, isProven: true, at: now) == .init(),
+            path.asked(.life, isInitiator: false, isBaseConfirmed: true, at: now) == .init(),
             "it was asked a moment ago")
         let isHeard = path.arrived(at: now)
         #expect(!isHeard)
@@ -238,7 +239,7 @@ import Testing
         let isHeardAgain = path.arrived(at: now)
         #expect(isHeardAgain, "a silent path is heard")
         _ = path.enter(.closed, at: now)
-        #expect(path.asked(.life, isInitiator: true, isProven: true, at: now) == .init())
+        #expect(path.asked(.life, isInitiator: true, isBaseConfirmed: true, at: now) == .init())
     }
 
     @Test func aSuspectPathIsAskedRarelyWhereNobodyWaits() {

@@ -93,12 +93,14 @@ import Wire
     /// lifetimes at most.
     @Test func underLoadTheSourceMustShowThatItReceives() throws {
         let gate = Gate(publicKey, at: start)
-        for n in 0..<Limits.unprovenHellos { _ = gate.admit(from: source(UInt8(n)), at: start) }
+        for n in 0..<Limits.hellosWithoutCookie {
+            _ = gate.admit(from: source(UInt8(n)), at: start)
+        }
         guard case .cookie(let cookie) = gate.admit(from: source(100), at: start) else {
             Issue.record("no cookie")
             return
         }
-        #expect(gate.gate.count == Limits.unprovenHellos)
+        #expect(gate.gate.count == Limits.hellosWithoutCookie)
         #expect(gate.admit(cookie: cookie, from: source(100), at: start) == .queued)
         for other in [source(101), source(100, port: 4_001)] {
             let verdict = gate.admit(cookie: cookie, from: other, at: start)

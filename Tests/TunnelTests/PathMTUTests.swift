@@ -33,7 +33,7 @@ import Testing
     }
 
     @Test mutating func theBaseSizeIsAskedThreeTimesThenEverMoreRarely() {
-        #expect(mtu.current == 1252 && !mtu.isProven)
+        #expect(mtu.current == 1252 && !mtu.isBaseConfirmed)
         var asked: [Int64] = []
         for _ in 0..<4_000 {
             if mtu.asksBase(at: now) {
@@ -48,7 +48,7 @@ import Testing
 
     @Test mutating func mostPathsTakeTheLongestAtOnce() {
         mtu.basePassed(at: now, timeout: Self.bound)
-        #expect(mtu.isProven && settle(1472) == 1 && mtu.current == 1472)
+        #expect(mtu.isBaseConfirmed && settle(1472) == 1 && mtu.current == 1472)
         #expect(mtu.deadline > now + .seconds(500))
     }
 
@@ -107,7 +107,7 @@ import Testing
         let change = mtu.advance(
             to: now, timeout: Self.bound, answered: began + .milliseconds(40), heard: now,
             isWanted: true)
-        #expect(change == .shrank && mtu.current == 1252 && !mtu.isProven)
+        #expect(change == .shrank && mtu.current == 1252 && !mtu.isBaseConfirmed)
         // The base size shows that it passes, and after a while what lies above is tried again.
         mtu.basePassed(at: now, timeout: Self.bound)
         #expect(!mtu.hasProbe && mtu.deadline >= now + PathMTU.firstRetry)
@@ -162,7 +162,7 @@ import Testing
         now += .seconds(1)
         mtu.sent(1252, at: now)
         let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
-        #expect(isSuspected && !mtu.isProven && mtu.asksBase(at: now))
+        #expect(isSuspected && !mtu.isBaseConfirmed && mtu.asksBase(at: now))
     }
 
     @Test mutating func whatTheInterfaceRefusesShrinksAtOnce() {

@@ -36,9 +36,9 @@ import Testing
         var path = PathLifecycle()
         _ = path.enter(.untried(hasAnswered: false), at: start)
         path.answered()
-        let ends = path.trustEnds()
+        let ends = path.expireTrial()
         #expect(ends && path.state == .suspect(.answered))
-        let endsAgain = path.trustEnds()
+        let endsAgain = path.expireTrial()
         #expect(!endsAgain)
     }
 

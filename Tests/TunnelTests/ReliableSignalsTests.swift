@@ -61,7 +61,7 @@ import Testing
         #expect(!early && !statement.isDue)
         let late = statement.foundNoSpace(at: start + Limits.signalBesideBulk + .nanoseconds(1))
         #expect(late && statement.isDue)
-        statement.keepQuiet()
+        statement.suppress()
         #expect(!statement.isDue)
     }
 

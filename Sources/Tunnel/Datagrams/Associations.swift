@@ -308,7 +308,7 @@ extension Session {
                     id: path.id, incarnation: datagrams.carriers[path.id.number].incarnation,
                     uplink: path.uplink, isUsable: isEligible(path),
                     isBackup: path.role.isResting,
-                    isUnproven: path.monitor.lifecycle.isUntried || !path.validation.isValidated
+                    isUncertain: path.monitor.lifecycle.isUntried || !path.validation.isValidated
                         || path.monitor.probe.isAskingAboutSilence,
                     delay: measured
                         ?? (path.roundTrip.isKnown

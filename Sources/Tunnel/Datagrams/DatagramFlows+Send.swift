@@ -146,14 +146,14 @@ extension DatagramFlows {
             store, at: now)
     }
 
-    /// What went over a path that has ended, or is unproven, and is not known to have arrived waits
-    /// for another one: for a backup path only where the first is given up.
+    /// What went over a path that has ended, or is uncertain, and is not known to have arrived
+    /// waits for another one: for a backup path only where the first is given up.
     private func repeatRecent(_ paths: [DatagramPath], at now: Instant) {
         recent.isRepeatDue = false
         var isLeft = false
         let due = recent.take(store, at: now) { item in
             let former = paths.first { $0.id == item.path }
-            if let former, former.isUsable, !former.isUnproven { return false }
+            if let former, former.isUsable, !former.isUncertain { return false }
             let isGivenUp = former?.isUsable != true
             let hasOther = paths.contains {
                 $0.id != item.path && $0.isUsable && (isGivenUp || !$0.isBackup)

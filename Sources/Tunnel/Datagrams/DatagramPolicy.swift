@@ -5,7 +5,7 @@ import Multipath
 public enum DatagramPolicy: UInt8, CaseIterable, Sendable {
     /// A small steady flow redundant in full mode, a bulk one spread, all else with lowest delay.
     case auto = 0
-    /// On the path on which it arrives first; on every regular one while that is unproven.
+    /// On the path on which it arrives first; on every regular one while that is uncertain.
     case lowestDelay = 1
     /// Each datagram on two paths.
     case redundant = 2
@@ -36,7 +36,7 @@ struct DatagramPath {
     /// Of a link that is paid for, in backup mode.
     var isBackup: Bool
     /// Its silence is being asked about, or it has just been opened.
-    var isUnproven: Bool
+    var isUncertain: Bool
     /// Until a datagram arrives that leaves now.
     var delay: Interval
     /// Bytes that may be sent now.
@@ -130,8 +130,8 @@ extension DatagramPolicy {
         guard let best = first else { return 0 }
         var choice = UInt32(1) << UInt32(best)
         if self == .redundant, let second { choice |= 1 << UInt32(second) }
-        // What is unproven is worth what copies cost, whoever pays for them.
-        if self != .spread || !anyUsable, paths[best].isUnproven || !anyUsable {
+        // What is uncertain is worth what copies cost, whoever pays for them.
+        if self != .spread || !anyUsable, paths[best].isUncertain || !anyUsable {
             for i in paths.indices
             where paths[i].space > 0 && (!anyUsable || paths[i].isUsable) && mayTake(paths[i]) {
                 choice |= 1 << UInt32(i)

@@ -254,5 +254,5 @@ struct UplinkState {
     }
     mutating func retry() { isUp = true; retryAt = .distantFuture }
     /// A path through it was answered.
-    mutating func proved() { failures.reset() }
+    mutating func answered() { failures.reset() }
 }

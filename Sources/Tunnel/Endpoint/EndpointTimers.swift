@@ -91,7 +91,7 @@ extension Endpoint {
             case .modeFollows(let machine): follow(machine, of: session)
             case .needsHandshake:
                 if session.isReplaced {
-                    lookAfter(session, at: now)
+                    checkReplaced(session, at: now)
                 } else {
                     beginHandshake(at: now)
                 }

@@ -65,7 +65,7 @@ extension Session {
             smoothedRTT: path.roundTrip.smoothed,
             minimumRTT: path.roundTrip.minimum,
             loss: path.traffic.loss.share,
-            packetSize: path.mtu.isProven
+            packetSize: path.mtu.isBaseConfirmed
                 ? path.datagramLimit
                     + DatagramSizes.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
             sendRate: path.traffic.sent.value(at: now),

@@ -140,8 +140,10 @@ struct ProxySide {
     var lastAssociation: UInt16 = 0
 
     /// A path through the uplink was answered.
-    mutating func proved(_ uplink: UplinkNumber) {
-        if let i = uplinks.firstIndex(where: { $0.uplink.number == uplink }) { uplinks[i].proved() }
+    mutating func answered(_ uplink: UplinkNumber) {
+        if let i = uplinks.firstIndex(where: { $0.uplink.number == uplink }) {
+            uplinks[i].answered()
+        }
     }
 }
 

@@ -17,7 +17,7 @@ public struct PathSnapshot {
     /// Carries data only while no regular path works.
     public var isBackup: Bool
     /// Full datagrams have shown that they pass.
-    public var isProven: Bool
+    public var isBaseConfirmed: Bool
     /// RFC 6298's, and the shortest of late; zero before the first answer.
     public var smoothedRTT: Interval, minimumRTT: Interval
     /// Share of datagrams lost recently, 0 to 1.
@@ -130,7 +130,7 @@ extension Session {
             session: slot, user: user?.name ?? "", number: path.id,
             uplink: path.uplinkName,
             health: path.health, since: path.monitor.lifecycle.since, isFutile: isFutile(path),
-            isBackup: path.role.isBackup, isProven: path.mtu.isProven,
+            isBackup: path.role.isBackup, isBaseConfirmed: path.mtu.isBaseConfirmed,
             smoothedRTT: path.roundTrip.smoothed,
             minimumRTT: path.roundTrip.isKnown ? path.roundTrip.minimum : .zero,
             loss: path.traffic.loss.share, sendRate: path.traffic.sent.value(at: now),

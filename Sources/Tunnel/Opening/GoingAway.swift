@@ -48,7 +48,7 @@ extension Endpoint {
 
     /// Proxy: nothing comes any more in a session that another one has replaced. Its process has
     /// ended without a word where that of the other one answers; else the uplinks are silent.
-    func lookAfter(_ session: Session, at now: Instant) {
+    func checkReplaced(_ session: Session, at now: Instant) {
         let silence = session.activity.lastArrival + Limits.handshakeAfterSilence
         if session.hasExpiredKeys
             || currentSession.map({ $0.activity.lastArrival >= silence }) == true

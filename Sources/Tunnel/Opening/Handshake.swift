@@ -57,17 +57,17 @@ extension Endpoint {
     func repeatHandshake(at now: Instant) {
         guard let initiator, var state = initiator.handshake else { return }
         defer { Secrets.wipeStack() }
-        let insists =
+        let wantsFresh =
             (currentSession?.handshakes.resumptions ?? 0) >= Limits.vainResumptions
             || currentSession?.isGoingAway == true
         let salt = UInt32(truncatingIfNeeded: host.random.next() & 0xff)
         let index = state.slot.index(salt: salt)
         let payload = HelloPayload(
             hasHardwareAES: CipherSuite.hasHardwareAES,
-            wantsFresh: insists || currentSession == nil,
+            wantsFresh: wantsFresh || currentSession == nil,
             index: index, instance: initiator.instance,
             timestamp: wallClock(at: now),
-            challenge: now < state.challengeUntil ? state.challenge : .zero)
+            challenge: state.challenge(at: now))
         var noise = NoiseHandshake.initiator(
             local: host.configuration.identity, remote: initiator.remoteKey,
             prologue: Self.prologue,
@@ -80,7 +80,7 @@ extension Endpoint {
             withUnsafeBytes(of: mac1) { datagram += $0 }
             let attempt = HandshakeState.Attempt(
                 noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
-                insists: insists)
+                wantsFresh: wantsFresh)
             if state.attempts.count == Limits.handshakeAttempts { state.attempts.removeFirst() }
             state.attempts.append(attempt)
             // Single mode lets the other radios sleep as long as the first answers, or one lost
@@ -265,7 +265,7 @@ extension Endpoint {
         if let old, old.isGoingAway {
             leave(old, at: now)
         } else if let old {
-            if !attempt.insists { keepUnheard(of: old, at: now) }
+            if !attempt.wantsFresh { keepUnheard(of: old, at: now) }
             end(old, .replaced, at: now)
         }
         host.emit(.sessionOpened(session: session.slot, user: ""))
@@ -283,7 +283,7 @@ extension Endpoint {
         _ suite: CipherSuite,
         _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
     ) {
-        guard let session = currentSession, !attempt.insists else { return }
+        guard let session = currentSession, !attempt.wantsFresh else { return }
         let old = session.slot, silence = now - session.activity.lastArrival
         sessions.giveBack(old)
         host.deadlines.set(old, .distantFuture)
@@ -304,8 +304,7 @@ extension Endpoint {
         guard var state = handshake else { return }
         state.attempts.removeAll { $0.index == index }
         state.challenges += 1
-        state.challenge = challenge
-        state.challengeUntil = now + Limits.challengeLifetime
+        state.challenge = (challenge, until: now + Limits.challengeLifetime)
         handshake = state
         if state.challenges <= Limits.promptAnswers { repeatHandshake(at: now) }
     }

@@ -16,18 +16,22 @@ struct HandshakeState {
         var mac1: Bytes16
         var sentAt: Instant
         /// It asked for a fresh session although the old one lives.
-        var insists: Bool
+        var wantsFresh: Bool
     }
     /// The session slot kept for the outcome.
     let slot: SessionSlot
     var attempts: [Attempt] = []
     var count = 0
     var nextAt: Instant
-    /// What the concentrator wants to see in the next hello, and until when; how often it asked in
-    /// a row.
-    var challenge = Bytes16.zero
-    var challengeUntil = Instant.zero
+    /// What the concentrator wants to see in the next hello, and until when.
+    var challenge: (value: Bytes16, until: Instant)?
+    /// How often it asked in a row.
     var challenges = 0
+
+    /// For a hello that leaves now: none is all zeros.
+    func challenge(at now: Instant) -> Bytes16 {
+        challenge.map { now < $0.until ? $0.value : .zero } ?? .zero
+    }
 }
 
 /// What a proxy has for opening sessions with its concentrator.

@@ -35,10 +35,10 @@ struct HelloGate {
     // By a keyed hash of the source: those who have shown that they receive, and those who have
     // not.
     private let salt: (UInt64, UInt64)
-    private var proven = [TokenBucket](
+    private var withCookie = [TokenBucket](
         repeating: TokenBucket(rate: Limits.sourceHelloRate, burst: Limits.sourceHelloBurst),
         count: Self.sources)
-    private var unproven = [TokenBucket](
+    private var withoutCookie = [TokenBucket](
         repeating: TokenBucket(rate: Limits.cookieRate, burst: Limits.cookieBurst),
         count: Self.sources)
     private static let sources = 1024
@@ -86,10 +86,10 @@ struct HelloGate {
         renewSecret(&random, at: now)
         if isLoaded(at: now) {
             guard hasCookie(datagram, source) else {
-                guard unproven[place(source)].take(at: now) else { return .dropped }
+                guard withoutCookie[place(source)].take(at: now) else { return .dropped }
                 return .cookie(secret.cookie(for: source.remote))
             }
-            guard proven[place(source)].take(at: now) else { return .dropped }
+            guard withCookie[place(source)].take(at: now) else { return .dropped }
         }
         guard count < Limits.queuedHellos else { return .dropped }
         let slot = (head + count) % Limits.queuedHellos
@@ -105,7 +105,8 @@ struct HelloGate {
 
     /// Half of the budget is spent, or several wait; for a second from then on.
     mutating func isLoaded(at now: Instant) -> Bool {
-        if count >= Limits.unprovenHellos || budget.level(at: now) < Limits.multiplicationBurst / 2
+        if count >= Limits.hellosWithoutCookie
+            || budget.level(at: now) < Limits.multiplicationBurst / 2
         {
             loadedUntil = now + Limits.loadMemory
         }

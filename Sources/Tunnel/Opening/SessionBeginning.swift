@@ -23,16 +23,16 @@ extension Session {
         for item in host.proxy.uplinks where item.isUp && modes.effective != .single {
             openPaths(uplink: item.uplink, isBeginning: true, at: now)
         }
-        greet(arrival, at: now)
+        openWelcomed(arrival, at: now)
     }
 
     /// Proxy: it goes on, with new keys.
     func resume(_ arrival: WelcomeArrival, at now: Instant) {
         handshakes.pathless.failed()
         keepStreams(at: now)
-        greet(arrival, at: now)
+        openWelcomed(arrival, at: now)
         for case let path? in paths where path.isOpen && path.health != .usable {
-            path.monitor.hasten()
+            path.monitor.probeSoon()
             sendProbe(path, because: .routine, at: now)
         }
         if hasSignals { raiseSignals(at: now) }
@@ -52,7 +52,7 @@ extension Session {
 
     /// The answer has measured its path already; its token, handed back, shows that we receive
     /// where our datagrams come from.
-    func greet(_ arrival: WelcomeArrival, at now: Instant) {
+    func openWelcomed(_ arrival: WelcomeArrival, at now: Instant) {
         guard
             let item = host.proxy.uplinks.first(where: { $0.uplink.number == arrival.source.uplink }
             )

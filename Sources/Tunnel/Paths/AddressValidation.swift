@@ -25,7 +25,7 @@ struct AddressCheck {
     func allows(_ bytes: Int) -> Bool { sent + bytes <= 3 * received }
     /// Data leaves room for the question, or it might never be asked again: what is held back takes
     /// all that acknowledgements allow.
-    func allowsData(_ bytes: Int) -> Bool { allows(bytes + Limits.questionSpace) }
+    func allowsData(_ bytes: Int) -> Bool { allows(bytes + Limits.challengeSpace) }
 }
 
 /// A sealed datagram for an address that may get no more yet.
@@ -97,14 +97,14 @@ struct AddressValidation {
     }
 
     /// A challenge came back from `source`; nil where it is not the one that was asked there.
-    /// `roundTrip`: zero where it was asked more than once, so that it can't be told which question
+    /// `roundTrip`: nil where it was asked more than once, so that it can't be told which challenge
     /// is answered.
     mutating func answered(
         _ nonce: Int64, from source: PathAddress, at now: Instant
-    ) -> (proof: Proof, roundTrip: Interval)? {
+    ) -> (proof: Proof, roundTrip: Interval?)? {
         guard let asked = check, asked.nonce == nonce, asked.address == source else { return nil }
         check = nil
-        let roundTrip = asked.asks == 1 ? now - asked.askedAt : .zero
+        let roundTrip = asked.asks == 1 ? now - asked.askedAt : nil
         if isValidated { return (.moves(to: source), roundTrip) }
         isValidated = true
         return (.confirms, roundTrip)
@@ -120,7 +120,7 @@ struct AddressValidation {
 
     /// The question, in a datagram of `length` bytes, may leave for this address, and counts as
     /// sent; nil where it may not.
-    mutating func sendQuestion(_ length: Int, at now: Instant) -> PathAddress? {
+    mutating func sendChallenge(_ length: Int, at now: Instant) -> PathAddress? {
         check?.isDue = false
         guard length > 0, let asked = check, asked.allows(length) else { return nil }
         check?.asks += 1

@@ -28,7 +28,7 @@ extension Session {
     private func weigh(
         _ source: PathAddress, bytes: Int, isNewest: Bool, _ path: Path, at now: Instant
     ) {
-        let wait = max(min(path.probeTimeout, Limits.maximumQuestionWait), Limits.suspectProbe)
+        let wait = max(min(path.probeTimeout, Limits.maximumChallengeWait), Limits.suspectProbe)
         let means = path.validation.arrived(
             bytes, from: source, isNewest: isNewest, current: path.address, wait: wait, at: now
         ) {
@@ -39,16 +39,16 @@ extension Session {
         case .nothing: break
         case .heard(let asks):
             if !path.validation.isValidated { releaseHeld(path, at: now) }
-            if asks { askAddress(path) }
+            if asks { challengeAddress(path) }
         case .isNew(let leadsThere):
             if leadsThere { path.address = source }
             handshakes.welcomed.removeAll()
-            askAddress(path)
+            challengeAddress(path)
         }
     }
 
     /// Asks the address that has yet to show that it receives.
-    func askAddress(_ path: Path) {
+    func challengeAddress(_ path: Path) {
         if path.isOpen, path.validation.ask() { requestFlush() }
     }
 
@@ -64,7 +64,7 @@ extension Session {
         case .confirms: releaseHeld(path, at: now)
         }
         answered(roundTrip, path, at: now)
-        if path.isOpen, path.mtu.asksBase(at: now), path.waiting.longQuestion == nil {
+        if path.isOpen, path.mtu.asksBase(at: now), path.waiting.longProbe == nil {
             sendProbe(path, because: .routine, at: now)
         }
     }
@@ -91,11 +91,11 @@ extension Session {
     // MARK: What may be sent
 
     /// A datagram for an address that may get only so much.
-    func commitUnproven(
+    func commitUnvalidated(
         _ out: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        switch path.validation.admit(length, &unproven, at: now) {
+        switch path.validation.admit(length, &unvalidated, at: now) {
         case .leaves:
             batch.commit(
                 lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
@@ -109,7 +109,7 @@ extension Session {
 
     /// Sends what was held back, as far as it may go now.
     private func releaseHeld(_ path: Path, at now: Instant) {
-        for datagram in path.validation.takeHeld(&unproven, at: now) {
+        for datagram in path.validation.takeHeld(&unvalidated, at: now) {
             host.post(
                 Outgoing(
                     bytes: datagram.bytes, uplink: path.uplink, remote: path.remote,
@@ -123,7 +123,7 @@ extension Session {
         _ datagram: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        guard let address = path.validation.copyAddress(length, &unproven, at: now),
+        guard let address = path.validation.copyAddress(length, &unvalidated, at: now),
             let out = batch.reserve(lane: path.lane)
         else { return }
         out.copyMemory(from: datagram, byteCount: length)

@@ -180,7 +180,7 @@ extension Session {
             && !path.monitor.lifecycle.hasAnswered
             && path.monitor.probe.wait > Limits.maximumSuspectProbe
         {
-            path.monitor.hasten()
+            path.monitor.probeSoon()
             sendProbe(path, because: .routine, at: now)
         }
     }

@@ -21,7 +21,7 @@ extension Session {
     {
         for case let path? in paths where path.uplink == number && path.role.cost != cost {
             path.role.cost = cost
-            if path.isOpen { raise(path, at: now) }
+            if path.isOpen { signalState(of: path, at: now) }
         }
         renewCosts()
         costsChanged(at: now)
@@ -36,7 +36,7 @@ extension Session {
         guard costs.backlogTime != time else { return }
         costs.backlogTime = time
         for case let path? in paths where path.role.cost == .dear && path.isOpen {
-            raise(path, at: now)
+            signalState(of: path, at: now)
         }
         costsChanged(at: now)
         visitAllStreams()

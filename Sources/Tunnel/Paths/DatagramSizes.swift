@@ -132,11 +132,11 @@ extension Session {
             sealPadded(probe, size, out, path, batch, at: now)
         }
         for isAnswer in [true, false] {
-            guard let frame = isAnswer ? path.waiting.longAnswer : path.waiting.longQuestion else {
+            guard let frame = isAnswer ? path.waiting.longAnswer : path.waiting.longProbe else {
                 continue
             }
             guard let out = batch.reserve(lane: path.lane) else { return false }
-            if isAnswer { path.waiting.longAnswer = nil } else { path.waiting.longQuestion = nil }
+            if isAnswer { path.waiting.longAnswer = nil } else { path.waiting.longProbe = nil }
             sealPadded(frame, path.mtu.base, out, path, batch, at: now)
         }
         return true

@@ -73,10 +73,10 @@ extension Session {
         let isLong = path.validation.isValidated && path.mtu.asksBase(at: now)
         // The proxy is to know that full datagrams don't reach it, or it would wait for data on
         // this path.
-        let isNarrow = !isInitiator && path.health == .suspect && !path.mtu.isProven
+        let isNarrow = !isInitiator && path.health == .suspect && !path.mtu.isBaseConfirmed
         let frame = path.monitor.nextProbe(isLong: isLong, isNarrow: isNarrow, at: now)
         if isLong {
-            path.waiting.longQuestion = frame
+            path.waiting.longProbe = frame
             path.mtu.askedBase(at: now)
         } else if let out = append(ProbeFrame.size, to: path) {
             frame.write(into: out)
@@ -110,7 +110,8 @@ extension Session {
                 answer.write(into: out)
             }
             let calls = path.monitor.asked(
-                frame.purpose, isInitiator: isInitiator, isProven: path.mtu.isProven, at: now)
+                frame.purpose, isInitiator: isInitiator, isBaseConfirmed: path.mtu.isBaseConfirmed,
+                at: now)
             if calls.withdrawsBase, path.mtu.withdrawBase() { sizeChanged(.shrank, path, at: now) }
             if calls.asksBack { sendProbe(path, because: .routine, at: now) }
             return
@@ -120,22 +121,24 @@ extension Session {
         answered(now - Instant(nanoseconds: frame.sentAt), path, at: now)
     }
 
-    /// A probe's answer came, `sample` after it was asked for; zero where that can't be told.
-    func answered(_ sample: Interval, _ path: Path, at now: Instant) {
-        let isMeasured = path.monitor.believes(sample, at: now) != nil
+    /// A probe's answer came, `sample` after it was asked for; nil where that can't be told.
+    func answered(_ sample: Interval?, _ path: Path, at now: Instant) {
+        let believed = path.monitor.believes(sample, at: now)
         let sizes = HealthMonitor.Sizes(
-            isProven: path.mtu.isProven,
-            mayAsk: path.mtu.asksBase(at: now) && path.waiting.longQuestion == nil)
+            isBaseConfirmed: path.mtu.isBaseConfirmed,
+            mayAsk: path.mtu.asksBase(at: now) && path.waiting.longProbe == nil)
         let means = path.monitor.answered(sample, sizes, at: now)
         if means == .none { return }
-        if isMeasured { host.roundTrips.add(sample, uplink: path.uplinkName) }
+        if believed != nil, let sample {
+            host.roundTrips.add(sample, uplink: path.uplinkName)
+        }
         path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
         bringForward(.paths, to: path.mtu.deadline)
         switch means {
         case .none: break
         case .lives(let asksAgain): if asksAgain { sendProbe(path, because: .routine, at: now) }
         case .works:
-            if isInitiator { host.proxy.proved(path.uplink) }
+            if isInitiator { host.proxy.answered(path.uplink) }
             enter(.usable, path, at: now)
             if let due = warmAt(path, at: now) { bringForward(.paths, to: due) }
         }
@@ -198,17 +201,17 @@ extension Session {
     }
 
     private func answerOverdue(_ path: Path, at now: Instant) {
-        if path.monitor.trustEnds() { foundDead(path, at: now) }
+        if path.monitor.expireTrial() { trialFailed(path, at: now) }
         let circumstances = HealthMonitor.Circumstances(
             mayBecomeSuspect: host.configuration.signaling == .reliable,
-            isProven: path.mtu.isProven,
+            isBaseConfirmed: path.mtu.isBaseConfirmed,
             isWanted: isActive(at: now) || !hasUsablePath && !streams.isEmpty,
             isFutile: isFutile(path))
         if path.monitor.answerOverdue(circumstances, at: now) == .silent {
             fallSilent(path, at: now)
             if isInitiator {
                 path.monitor.report()
-                raise(path, at: now)
+                signalState(of: path, at: now)
             }
             wakeNext(at: now)
         }
@@ -217,7 +220,7 @@ extension Session {
 
     /// A path that was used before its first answer, and none came: its connections learn it,
     /// another one wakes.
-    private func foundDead(_ path: Path, at now: Instant) {
+    private func trialFailed(_ path: Path, at now: Instant) {
         changes.forJoins &+= 1
         healthChanged(.suspect, path, at: now)
         wakeNext(at: now)
@@ -237,7 +240,7 @@ extension Session {
     }
 
     private func follow(_ change: HealthMonitor.Change, _ path: Path, at now: Instant) {
-        if change.endsReport { raise(path, at: now) }
+        if change.endsReport { signalState(of: path, at: now) }
         changes.forJoins &+= 1
         reviewRecentDatagrams()
         if change.health != .usable { askFutile(besides: path, at: now) }

@@ -107,12 +107,12 @@ struct HealthMonitor {
     mutating func cancelProbe() { probe.cancel() }
 
     /// A suspect path is worth asking about soon.
-    mutating func hasten() { probe.restart() }
+    mutating func probeSoon() { probe.restart() }
 
     // MARK: Answers
 
     /// What a peer's question calls for, besides an answer.
-    struct Question: Equatable {
+    struct Request: Equatable {
         /// Full datagrams don't reach the peer: the base size has to be proven again, which asks by
         /// itself.
         var withdrawsBase = false
@@ -120,13 +120,14 @@ struct HealthMonitor {
         var asksBack = false
     }
 
-    /// The peer asks. `isProven`: full datagrams are taken to pass; `isInitiator`: the proxy's end.
+    /// The peer asks. `isBaseConfirmed`: full datagrams are taken to pass; `isInitiator`: the
+    /// proxy's end.
     func asked(
-        _ purpose: ProbeFrame.Purpose, isInitiator: Bool, isProven: Bool, at now: Instant
-    ) -> Question {
-        guard isOpen else { return Question() }
-        if isInitiator, purpose == .narrow, isProven { return Question(withdrawsBase: true) }
-        return Question(
+        _ purpose: ProbeFrame.Purpose, isInitiator: Bool, isBaseConfirmed: Bool, at now: Instant
+    ) -> Request {
+        guard isOpen else { return Request() }
+        if isInitiator, purpose == .narrow, isBaseConfirmed { return Request(withdrawsBase: true) }
+        return Request(
             asksBack: health == .suspect && now - probe.sentAt >= Limits.suspectProbe)
     }
 
@@ -144,20 +145,22 @@ struct HealthMonitor {
     /// What is known of full datagrams when a short one is answered.
     struct Sizes {
         /// They are known to pass.
-        var isProven: Bool
+        var isBaseConfirmed: Bool
         /// One may be asked for now.
         var mayAsk: Bool
     }
 
-    /// A probe's answer came, `sample` after it was asked for; zero where that can't be told.
-    mutating func answered(_ sample: Interval, _ sizes: Sizes, at now: Instant) -> Answer {
-        guard sample >= .zero, sample < Limits.maximumSample, isOpen else { return .none }
+    /// A probe's answer came, `sample` after it was asked for; nil where that can't be told.
+    mutating func answered(_ sample: Interval?, _ sizes: Sizes, at now: Instant) -> Answer {
+        guard isOpen else { return .none }
+        if let sample, sample < .zero || sample >= Limits.maximumSample { return .none }
         measure(sample, at: now)
         probe.answered(at: now)
         lifecycle.answered()
         // An answer to a probe that was under way is not what a later, full one waits for.
-        let isEarlier = probe.isOutstanding && sample > .zero && now - sample < probe.sentAt
-        guard sizes.isProven || health == .usable && !isEarlier else {
+        let isEarlier =
+            probe.isOutstanding && sample.map { $0 > .zero && now - $0 < probe.sentAt } ?? false
+        guard sizes.isBaseConfirmed || health == .usable && !isEarlier else {
             return .lives(
                 asksAgain: sizes.mayAsk && now - probe.sentAt >= Limits.minimumVariation)
         }
@@ -170,7 +173,8 @@ struct HealthMonitor {
     /// round trip that has really become so long shows again, and counts for twice as much each
     /// time. What was asked during the silence, and is answered behind the answer that ended it,
     /// measures nothing.
-    func believes(_ sample: Interval, at now: Instant) -> Interval? {
+    func believes(_ sample: Interval?, at now: Instant) -> Interval? {
+        guard let sample else { return nil }
         let isOld =
             health == .usable && lifecycle.since > .zero && now - sample < lifecycle.since
         guard sample > .zero, !isOld || !roundTrip.isKnown else { return nil }
@@ -178,7 +182,7 @@ struct HealthMonitor {
             ? sample : min(sample, max(Limits.maximumStallSample, roundTrip.probeTimeout * 2))
     }
 
-    private mutating func measure(_ sample: Interval, at now: Instant) {
+    private mutating func measure(_ sample: Interval?, at now: Instant) {
         if let believed = believes(sample, at: now) { roundTrip.add(believed, at: now) }
     }
 
@@ -240,14 +244,14 @@ struct HealthMonitor {
 
     /// A path that was used before its first answer, and none came: it is taken on trust no longer.
     /// False where it was not.
-    mutating func trustEnds() -> Bool { lifecycle.trustEnds() }
+    mutating func expireTrial() -> Bool { lifecycle.expireTrial() }
 
     /// What a suspect path is worth, and what makes one suspect.
     struct Circumstances {
         /// A missing answer makes it suspect (`EndpointConfiguration.signaling`).
         var mayBecomeSuspect: Bool
         /// Full datagrams are known to pass.
-        var isProven: Bool
+        var isBaseConfirmed: Bool
         /// Something waits for it.
         var isWanted: Bool
         /// Its uplink does not reach its address, as far as is known.
@@ -264,7 +268,7 @@ struct HealthMonitor {
                 isUsable: health == .usable,
                 mayBecomeSuspect: path.mayBecomeSuspect,
                 lastArrival: lastArrival,
-                neededWhileHearing: path.isProven
+                neededWhileHearing: path.isBaseConfirmed
                     ? Limits.unansweredWhileHearing : PathMTU.maximumTries,
                 maximumWait: path.isFutile
                     ? Limits.maximumFutileProbe

@@ -77,7 +77,7 @@ final class Path {
 
     /// Something waits for a flush.
     var hasWaiting: Bool {
-        waiting.longQuestion != nil || waiting.longAnswer != nil || mtu.hasProbe
+        waiting.longProbe != nil || waiting.longAnswer != nil || mtu.hasProbe
             || waiting.count > 0 || statement.isDue || waiting.paddingDue > 0
             || validation.check?.isDue == true
     }
@@ -125,7 +125,7 @@ final class WaitingFrames {
     /// Of the segments in it (`ArrivalWork.weight`).
     var weight = 0
     /// A question and an answer of the base size, in datagrams of their own.
-    var longQuestion: ProbeFrame?
+    var longProbe: ProbeFrame?
     var longAnswer: ProbeFrame?
     /// Full datagrams still to be sent ahead of an answer, each of which lets the peer send three.
     var paddingDue = 0
@@ -144,7 +144,7 @@ final class WaitingFrames {
     func removeSmall() { count = 0 }
     func removeAll() {
         count = 0
-        longQuestion = nil
+        longProbe = nil
         longAnswer = nil
     }
 }

@@ -84,7 +84,7 @@ struct PathLifecycle {
     }
 
     /// A probe went unanswered: it is no longer taken on trust. False where it was not.
-    mutating func trustEnds() -> Bool {
+    mutating func expireTrial() -> Bool {
         guard case .untried(let hasAnswered) = state else { return false }
         state = .suspect(hasAnswered ? .answered : .unanswered)
         return true

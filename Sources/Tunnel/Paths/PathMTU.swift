@@ -22,7 +22,7 @@ struct PathMTU {
 
     private enum State: Equatable {
         /// Nothing of the base size was answered yet (RFC 8899 section 5.2: BASE).
-        case unproven
+        case unconfirmed
         /// SEARCHING: a size is being tried, for the `tries`th time, until `verdictAt`.
         case trying(size: Int, tries: Int, sentAt: Instant, verdictAt: Instant)
         /// SEARCH_COMPLETE, until it is worth looking again.
@@ -54,7 +54,7 @@ struct PathMTU {
     private(set) var base: Int
     /// What the interface takes, or an Ethernet's worth.
     private(set) var ceiling: Int
-    private var state = State.unproven
+    private var state = State.unconfirmed
     /// The smallest size known not to pass.
     private var tooLong: Int
     private var blackHoles = Backoff()
@@ -77,12 +77,12 @@ struct PathMTU {
     }
 
     /// Datagrams of the base size are known to pass.
-    var isProven: Bool { state != .unproven }
+    var isBaseConfirmed: Bool { state != .unconfirmed }
     var hasProbe: Bool { due.count > 0 }
 
     var deadline: Instant {
         switch state {
-        case .unproven: .distantFuture
+        case .unconfirmed: .distantFuture
         case .trying(_, _, _, let at), .verifying(_, _, let at): at
         case .complete(let until): until
         }
@@ -93,7 +93,7 @@ struct PathMTU {
     /// Whether a probe of the path's life should be as long as the base size: at first, and later
     /// where short ones are answered, ever more rarely.
     func asksBase(at now: Instant) -> Bool {
-        !isProven && (baseAsked < Self.maximumTries || now >= baseAt)
+        !isBaseConfirmed && (baseAsked < Self.maximumTries || now >= baseAt)
     }
 
     mutating func askedBase(at now: Instant) {
@@ -106,7 +106,7 @@ struct PathMTU {
 
     /// A datagram of the base size was answered.
     mutating func basePassed(at now: Instant, timeout: Interval) {
-        guard state == .unproven else { return }
+        guard state == .unconfirmed else { return }
         baseAsked = 0
         lastVerified = now
         if tooLong <= ceiling {
@@ -175,7 +175,7 @@ struct PathMTU {
     ) -> Change {
         guard deadline <= now else { return .none }
         switch state {
-        case .unproven: return .none
+        case .unconfirmed: return .none
         case .complete:
             guard isWanted else { state = .complete(until: now + .seconds(60)); return .none }
             tooLong = ceiling + 1
@@ -243,7 +243,7 @@ struct PathMTU {
     mutating func checkForBlackHole(at now: Instant, timeout: Interval) -> Bool {
         guard lastFull > lastVerified else { return false }
         switch state {
-        case .unproven, .verifying: return false
+        case .unconfirmed, .verifying: return false
         case .trying, .complete: break
         }
         if current == base { return withdrawBase() }
@@ -256,11 +256,11 @@ struct PathMTU {
     /// The peer's full datagrams don't arrive: both directions must show again that the base size
     /// passes. False where that is under way.
     mutating func withdrawBase() -> Bool {
-        guard isProven else { return false }
+        guard isBaseConfirmed else { return false }
         current = base
         baseAsked = 0
         due = (0, 0)
-        state = .unproven
+        state = .unconfirmed
         return true
     }
 
@@ -282,7 +282,7 @@ struct PathMTU {
         baseAsked = 0
         baseAt = now
         blackHoles.failed()
-        state = .unproven
+        state = .unconfirmed
         return .shrank
     }
 }

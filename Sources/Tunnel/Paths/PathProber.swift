@@ -53,8 +53,8 @@ struct PathProber {
     private(set) var count: UInt16 = 0
     private(set) var sentAt = Instant.zero
     private(set) var lastAnswer = Instant.zero
-    /// How long the next answer of a suspect path is awaited: grown from the last wait, which what is
-    /// known of the path may have cut short, so no `Backoff`.
+    /// How long the next answer of a suspect path is awaited: grown from the last wait, which may
+    /// have been cut short by what is known of the path, so no `Backoff`.
     private(set) var wait = Limits.suspectProbe
 
     /// An answer is awaited.

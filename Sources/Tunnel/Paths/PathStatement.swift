@@ -40,7 +40,7 @@ struct PathStatement {
     mutating func say() { isDue = true }
 
     /// Nothing is to be said on this path: it is being closed.
-    mutating func keepQuiet() { isDue = false }
+    mutating func suppress() { isDue = false }
 
     /// A datagram of small frames leaves on this path, with pending statements or without.
     mutating func flushed(hasSignals: Bool, at now: Instant) {

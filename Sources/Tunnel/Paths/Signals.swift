@@ -89,7 +89,7 @@ extension Session {
         path.waiting.paddingDue =
             wasReceiving(at: now) && (!hasUsablePath || isInDoubt) ? Limits.wakePadding : 0
         enter(.untried(hasAnswered: false), path, at: now)
-        raise(path, at: now)
+        signalState(of: path, at: now)
         sendProbe(path, because: .routine, at: now)
     }
 
@@ -103,16 +103,16 @@ extension Session {
 
     func close(_ path: Path, at now: Instant) {
         path.role.leaveBy = .distantFuture
-        path.statement.keepQuiet()
+        path.statement.suppress()
         path.waiting.removeAll()
         path.monitor.prepareClosing()
         enter(.closed, path, at: now)
-        raise(path, at: now)
+        signalState(of: path, at: now)
         wakeNext(at: now)
     }
 
     /// Says the path's new state to the peer.
-    func raise(_ path: Path, at now: Instant) {
+    func signalState(of path: Path, at now: Instant) {
         guard isInitiator else { return }
         path.statement.renew()
         raiseSignals(at: now)
@@ -239,7 +239,7 @@ extension Session {
         }
         if means.closes {
             path.monitor.prepareClosing()
-            path.waiting.longQuestion = nil
+            path.waiting.longProbe = nil
             path.waiting.longAnswer = nil
             enter(.closed, path, at: now)
             restartSizes(path, at: now)
@@ -251,13 +251,13 @@ extension Session {
         if means.fallsSilent {
             // A download's receiver hears first that its path fell silent; our own answers may be
             // on their way yet.
-            path.monitor.hasten()
+            path.monitor.probeSoon()
             fallSilent(path, at: now)
             sendProbe(path, because: .routine, at: now)
         }
         guard let state = means.opens else { return }
         enter(state, path, at: now)
-        askAddress(path)
+        challengeAddress(path)
         // Where it leads is known only once it was heard; then it is asked at once.
         if path.monitor.lastArrival > .zero { sendProbe(path, because: .routine, at: now) }
     }

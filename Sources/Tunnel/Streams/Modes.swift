@@ -71,7 +71,7 @@ extension Session {
                 stream.connection.setBackup(
                     self.isBackup(path, for: stream), path: path.id, at: now)
             }
-            if path.isOpen { raise(path, at: now) }
+            if path.isOpen { signalState(of: path, at: now) }
         }
         changes.forJoins &+= 1
         visitAllStreams()
@@ -118,7 +118,7 @@ extension Session {
             }
             if modes.effective != .single { openPaths(uplink: item.uplink, at: now) }
         }
-        for case let path? in paths where path.isOpen { raise(path, at: now) }
+        for case let path? in paths where path.isOpen { signalState(of: path, at: now) }
         changes.forJoins &+= 1
         visitAllStreams()
         watchSpare(at: now)

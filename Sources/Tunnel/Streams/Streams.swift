@@ -356,9 +356,9 @@ extension Session {
     /// path.
     private func admit(_ path: Path, at now: Instant) -> Bool {
         if path.isOpen { return true }
-        guard path.statement.generation == 0 else { return false }
+        guard !path.statement.isKnown else { return false }
         enter(.usable, path, at: now)
-        askAddress(path)
+        challengeAddress(path)
         return true
     }
 
