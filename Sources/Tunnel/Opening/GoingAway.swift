@@ -3,6 +3,9 @@ import Wire
 
 /// What becomes of a session whose concentrator another process follows: new ones begin there, and
 /// this one goes on to the end of its connections.
+///
+/// Its inputs are what is wanted, heard and due; each returns what is to be done, which the session
+/// does.
 enum GoingAway {
     case no
     /// Concentrator: said since then, and again until the proxy answers. Proxy: it was heard, and
@@ -11,6 +14,98 @@ enum GoingAway {
     /// The proxy has another session, and opens nothing more in this one. `lookAt`: at the proxy,
     /// when it is to be seen whether its process is still there, where nothing comes from it.
     case replaced(lookAt: Instant)
+
+    // MARK: Concentrator
+
+    /// Another process follows. True where that is to be said: it was not yet.
+    mutating func announce(at now: Instant) -> Bool {
+        guard case .no = self else { return false }
+        self = .announced(since: now, again: Repeater())
+        return true
+    }
+
+    /// It was said, and is to be said again unless an answer comes before.
+    mutating func said(at now: Instant) {
+        guard case .announced(let since, var again) = self else { return }
+        again.sent(at: now, first: Limits.firstGoAway, maximum: Limits.maximumSignalInterval)
+        self = .announced(since: since, again: again)
+    }
+
+    /// The proxy has heard it, and has another session.
+    mutating func answered() {
+        if case .announced = self { self = .replaced(lookAt: .distantFuture) }
+    }
+
+    /// How a concentrator's session is used.
+    struct Use {
+        /// It has no connections.
+        var isEmpty: Bool
+        var lastArrival: Instant
+    }
+
+    /// When it is said again, or the session is over since nothing is in it any more.
+    func deadline(_ use: Use) -> Instant {
+        guard case .announced(_, let again) = self else { return end(use) }
+        return min(again.at, end(use))
+    }
+
+    /// When the session is over; `.distantFuture` where it goes on. The proxy may still repeat what
+    /// its last connections ended with.
+    private func end(_ use: Use) -> Instant {
+        guard use.isEmpty else { return .distantFuture }
+        let endOfUse = use.lastArrival + Limits.replacedLook
+        return switch self {
+        case .no: .distantFuture
+        case .announced(let since, _): max(since + Limits.unansweredGoAway, endOfUse)
+        case .replaced: endOfUse
+        }
+    }
+
+    /// What time has brought about.
+    enum Due { case nothing, sayAgain, isOver }
+
+    func due(_ use: Use, at now: Instant) -> Due {
+        if end(use) <= now { return .isOver }
+        if case .announced(_, let again) = self, again.at <= now { return .sayAgain }
+        return .nothing
+    }
+
+    // MARK: Proxy
+
+    /// What an announcement calls for.
+    enum Response {
+        case nothing
+        /// The owner of the endpoint is to hear of it.
+        case report
+        /// It was known, and the answer lost.
+        case answer
+    }
+
+    /// The concentrator says that it goes; `age`: how old the session is. Handshakes don't follow
+    /// one another without a pause, whatever the other end says.
+    mutating func heard(age: Interval, at now: Instant) -> Response {
+        switch self {
+        case .no:
+            guard age >= Limits.minimumGoAwayAge else { return .nothing }
+            self = .announced(since: now, again: Repeater())
+            return .report
+        case .announced: return .nothing
+        case .replaced: return .answer
+        }
+    }
+
+    /// When a handshake is to be begun for another session, or the process looked after; nil where
+    /// that does not depend on this. `isSilent`: no path works, or its keys are gone.
+    func handshakeDeadline(
+        isHandshaking: Bool, isSilent: Bool, lastArrival: Instant
+    ) -> Instant? {
+        switch self {
+        case .no: nil
+        case .announced: isHandshaking ? .distantFuture : .zero
+        case .replaced(let lookAt):
+            isSilent ? max(lookAt, lastArrival + Limits.handshakeAfterSilence) : .distantFuture
+        }
+    }
 }
 
 extension Endpoint {
@@ -66,18 +161,13 @@ extension Session {
     var isGoingAway: Bool { if case .no = goingAway { false } else { true } }
 
     func announceGoAway(at now: Instant) {
-        guard !isInitiator, case .no = goingAway else { return }
-        goingAway = .announced(since: now, again: Repeater())
-        repeatGoAway(at: now)
+        if !isInitiator, goingAway.announce(at: now) { repeatGoAway(at: now) }
     }
 
     private func repeatGoAway(at now: Instant) {
-        guard case .announced(let since, var again) = goingAway else { return }
         let left = host.goesAwayBy.map { max($0 - now, .zero).nanoseconds / 1_000_000_000 }
-        let frame = GoAwayFrame.announcement(seconds: UInt16(clamping: left ?? .max))
-        say(frame)
-        again.sent(at: now, first: Limits.firstGoAway, maximum: Limits.maximumSignalInterval)
-        goingAway = .announced(since: since, again: again)
+        say(GoAwayFrame.announcement(seconds: UInt16(clamping: left ?? .max)))
+        goingAway.said(at: now)
     }
 
     func answerGoAway() { say(.answer) }
@@ -90,62 +180,46 @@ extension Session {
     }
 
     func receive(_ frame: GoAwayFrame, at now: Instant) {
-        switch (frame, goingAway) {
-        case (.announcement(let seconds), .no) where isInitiator:
-            // Handshakes don't follow one another without a pause, whatever the other end says.
-            guard now - openedAt >= Limits.minimumGoAwayAge else { return }
-            goingAway = .announced(since: now, again: Repeater())
-            host.emit(
-                .sessionGoesAway(session: slot, within: .seconds(Int64(seconds))))
-        case (.announcement, .replaced) where isInitiator: answerGoAway()
-        case (.answer, .announced) where !isInitiator:
-            goingAway = .replaced(lookAt: .distantFuture)
-        default: break
+        switch frame {
+        case .announcement(let seconds):
+            guard isInitiator else { return }
+            switch goingAway.heard(age: now - openedAt, at: now) {
+            case .nothing: break
+            case .report:
+                host.emit(.sessionGoesAway(session: slot, within: .seconds(Int64(seconds))))
+            case .answer: answerGoAway()
+            }
+        case .answer: if !isInitiator { goingAway.answered() }
         }
     }
 
     // MARK: Timers
 
-    /// Concentrator: when the go-away is said again, or the session ends since nothing is in it
-    /// any more.
+    private var goAwayUse: GoingAway.Use {
+        GoingAway.Use(isEmpty: streams.isEmpty, lastArrival: activity.lastArrival)
+    }
+
+    /// Concentrator: when `goAwayIsDue` has something; `.distantFuture` at the proxy.
     func goAwayDeadline() -> Instant {
-        guard case .announced(_, let again) = goingAway else { return goAwayEnd }
-        return isInitiator ? .distantFuture : min(again.at, goAwayEnd)
+        isInitiator ? .distantFuture : goingAway.deadline(goAwayUse)
     }
 
-    /// Concentrator: when the session is over; `.distantFuture` where it goes on.
-    private var goAwayEnd: Instant {
-        guard !isInitiator, streams.isEmpty else { return .distantFuture }
-        return switch goingAway {
-        case .no: .distantFuture
-        case .announced(let since, _): max(since + Limits.unansweredGoAway, endOfUse)
-        case .replaced: endOfUse
-        }
-    }
-
-    /// The proxy may still repeat what its last connections ended with.
-    private var endOfUse: Instant { activity.lastArrival + Limits.replacedLook }
-
-    /// Whether the session is over.
+    /// Concentrator: says again what was not answered; whether the session is over.
     func goAwayIsDue(at now: Instant) -> Bool {
-        guard goAwayEnd <= now else {
-            if case .announced(_, let again) = goingAway, again.at <= now {
-                repeatGoAway(at: now)
-            }
-            return false
+        if isInitiator { return false }
+        switch goingAway.due(goAwayUse, at: now) {
+        case .nothing: return false
+        case .sayAgain: repeatGoAway(at: now); return false
+        case .isOver:
+            if !hasExpiredKeys { sendClose(.moved, at: now) }
+            return true
         }
-        if !hasExpiredKeys { sendClose(.moved, at: now) }
-        return true
     }
 
     /// Proxy: when a handshake is to be begun for another session, or the process looked after.
     func goAwayHandshake() -> Instant? {
-        switch goingAway {
-        case .no: return nil
-        case .announced: return host.proxy.isHandshaking ? .distantFuture : .zero
-        case .replaced(let lookAt):
-            guard !hasUsablePath || hasExpiredKeys else { return .distantFuture }
-            return max(lookAt, activity.lastArrival + Limits.handshakeAfterSilence)
-        }
+        goingAway.handshakeDeadline(
+            isHandshaking: host.proxy.isHandshaking, isSilent: !hasUsablePath || hasExpiredKeys,
+            lastArrival: activity.lastArrival)
     }
 }
