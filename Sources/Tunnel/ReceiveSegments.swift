@@ -42,42 +42,49 @@ extension Session {
         guard let mostSpans = admit(host.incomingScratch, entry.subflow, of: stream, &arrival)
         else { return true }
         let before = stream.connection.subflow(entry.subflow)?.undeliveredCount ?? 0
-        withConnection(of: stream, at: now) { connection in
-            if !isInitiator,
-                connection.remoteKey == nil,
-                stream.links[entry.subflow.value].path != path.id
-            {
-                // Before the keys are here the first subflow may have moved to another path.
-                connection.move(subflow: entry.subflow, to: path.id, at: now)
-                stream.links[entry.subflow.value].path =
-                    connection.subflowPath(entry.subflow) ?? path.id
-                connection.limitSegments(
-                    to: path.segmentSizes.limit, path: path.id, repeatsAll: false,
-                    at: now)
-            }
-            if stream.links[entry.subflow.value].path != path.id {
-                connection.heardElsewhere(subflow: entry.subflow, at: now)
-            }
-            if payload.isEmpty {
-                noteAcknowledgement(path, at: now)
-            } else {
-                noteData(payload.count, path, stream, at: now)
-            }
-            if host.observers.packetTrace != nil {
-                traceIncoming(host.incomingScratch, payload, path, at: now)
-            }
-            connection.receive(
-                host.incomingScratch, payload: payload, subflow: entry.subflow, at: now)
-            // A reset that ended the connection need not be repeated.
-            if host.incomingScratch.flags.contains(.rst), connection.error?.isByPeer == true {
-                resetUnknown(number, path)
-            }
+        withConnection(of: stream, at: now) { _ in
+            take(payload, stream, entry.subflow, number, on: path, at: now)
         }
         if mostSpans > 0, let left = stream.connection.subflow(entry.subflow) {
             let delivered = before - left.undeliveredCount
             arrival.work.refund((mostSpans - delivered) * ArrivalWork.span)
         }
         return true
+    }
+
+    /// The segment that was read is the subflow's: what it tells of the path, and what the
+    /// connection makes of it.
+    @inline(__always)
+    private func take(
+        _ payload: UnsafeRawBufferPointer, _ stream: StreamHandle, _ subflow: SubflowIndex,
+        _ number: UInt16, on path: Path, at now: Instant
+    ) {
+        let connection = stream.connection
+        if !isInitiator, connection.remoteKey == nil,
+            stream.links[subflow.value].path != path.id
+        {
+            // Before the keys are here the first subflow may have moved to another path.
+            connection.move(subflow: subflow, to: path.id, at: now)
+            stream.links[subflow.value].path = connection.subflowPath(subflow) ?? path.id
+            connection.limitSegments(
+                to: path.segmentSizes.limit, path: path.id, repeatsAll: false, at: now)
+        }
+        if stream.links[subflow.value].path != path.id {
+            connection.heardElsewhere(subflow: subflow, at: now)
+        }
+        if payload.isEmpty {
+            noteAcknowledgement(path, at: now)
+        } else {
+            noteData(payload.count, path, stream, at: now)
+        }
+        if host.observers.packetTrace != nil {
+            traceIncoming(host.incomingScratch, payload, path, at: now)
+        }
+        connection.receive(host.incomingScratch, payload: payload, subflow: subflow, at: now)
+        // A reset that ended the connection need not be repeated.
+        if host.incomingScratch.flags.contains(.rst), connection.error?.isByPeer == true {
+            resetUnknown(number, path)
+        }
     }
 
     /// A SYN for a number that is in use here with another initial sequence number: the peer has
