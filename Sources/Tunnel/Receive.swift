@@ -217,7 +217,9 @@ extension Session {
         case .pathState, .pathStateEcho, .addressState, .addressStateEcho:
             arrival.states < Limits.statesPerDatagram ? ArrivalWork.state : ArrivalWork.frame
         case .subflowReset, .flowAcknowledged, .flowClosed, .flowUnknown, nil: nil
-        default: ArrivalWork.frame
+        case .padding, .probe, .probeAnswer, .rekey, .rekeyAnswer, .close, .joinRequest,
+            .datagramReport, .programVersion, .goAway, .goAwayAnswer:
+            ArrivalWork.frame
         }
     }
 
