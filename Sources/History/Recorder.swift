@@ -21,6 +21,8 @@ public final class Recorder {
     /// An event is about to be written: what was moved until now is to be counted and saved soon,
     /// so that it is written with it. Not to be done within the call.
     public var wantsCount: (() -> Void)?
+    /// When it was last asked for.
+    private var askedAt: Int64?
 
     /// `clock`: the wall clock in ms since 1970 UTC, `steady`: one that is never set, ms; tests
     /// have their own.
@@ -63,7 +65,12 @@ public final class Recorder {
         batch.events = [entry]
         guard let writer else { return }
         writer.add(batch)
-        if writer.untilCount == 0 { wantsCount?() }
+        // While the disk hangs every event would ask.
+        let now = steady()
+        guard writer.untilCount == 0, now - (askedAt ?? .min / 2) >= HistoryWriter.gathering
+        else { return }
+        askedAt = now
+        wantsCount?()
     }
 
     /// After how long what is moved from now on is to be counted and saved, ms: just ahead of the

@@ -27,10 +27,12 @@ public enum StatePath {
         if let folder = value(of: variable) {
             return String(folder.prefix { $0 != ":" })
         }
-        if geteuid() == 0 { return "/var/lib/braid" }
+        if geteuid() == 0 { return rootsFolder }
         if let state = value(of: "XDG_STATE_HOME") { return state + "/braid" }
         return (value(of: "HOME") ?? "/tmp") + "/.local/state/braid"
     }()
+
+    private static let rootsFolder = "/var/lib/braid"
 
     /// The environment variable that names the folder, systemd's own.
     public static let variable = "STATE_DIRECTORY"
@@ -41,14 +43,21 @@ public enum StatePath {
     }
 
     /// Makes the folder of `path`, with those above it, for its owner alone, where it is missing;
-    /// `owner`: whose the new folder is, nil: this user's. Whatever fails shows when the file is
-    /// opened.
+    /// `owner`: whose the new folders are, nil: this user's; root's own folder becomes theirs where
+    /// an earlier process made it for root. Whatever fails shows when the file is opened.
     public static func prepare(_ path: String, owner: UInt32? = nil) {
         guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return }
         let folder = String(path[..<slash])
-        guard access(folder, F_OK) != 0 else { return }
-        prepare(folder)
+        if access(folder, F_OK) == 0 {
+            var about = stat()
+            guard folder == rootsFolder, let owner, lstat(folder, &about) == 0,
+                about.st_mode & S_IFMT == S_IFDIR, about.st_uid == 0
+            else { return }
+            lchown(folder, owner, gid_t.max)
+            return
+        }
+        prepare(folder, owner: owner)
         guard mkdir(folder, 0o700) == 0, let owner else { return }
-        chown(folder, owner, gid_t.max)
+        lchown(folder, owner, gid_t.max)
     }
 }

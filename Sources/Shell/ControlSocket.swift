@@ -17,12 +17,14 @@ public enum ControlPath {
     /// follow it are told by `variable`.
     public static let directory: String = {
         if let told = getenv(variable), told.pointee != 0 { return String(cString: told) }
-        if geteuid() == 0 { return "/run/braid" }
+        if geteuid() == 0 { return rootsDirectory }
         if let runtime = getenv("XDG_RUNTIME_DIR"), runtime.pointee != 0 {
             return String(cString: runtime) + "/braid"
         }
         return "/tmp/braid-\(geteuid())"
     }()
+
+    private static let rootsDirectory = "/run/braid"
 
     /// The environment variable that names the folder.
     public static let variable = "BRAID_CONTROL_FOLDER"
@@ -54,6 +56,8 @@ extension ControlPath {
     /// Hands the standard folder to the user whom root's process is about to become, so that it
     /// can take its place there again, and the next one's process, too.
     public static func give(to user: Privileges.User) {
+        // What the environment names may be anybody's.
+        guard directory == rootsDirectory else { return }
         _ = lchown(directory, user.number, uid_t.max)
     }
 }

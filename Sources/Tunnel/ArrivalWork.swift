@@ -18,7 +18,7 @@ struct ArrivalWork {
     static let frame = 100
     static let segment = 250
     /// The first of a connection in this datagram: its state is in no cache.
-    static let firstSegment = 1_350
+    static let firstSegment = 1_600
     /// Each block of a selective acknowledgement.
     static let block = 350
     /// Each span of a segment that is delivered, or sent again elsewhere.
@@ -28,9 +28,9 @@ struct ArrivalWork {
     /// The end of a subflow, without its spans.
     static let subflowEnd = 1_400
     /// The same by a subflow reset: its state is in no cache.
-    static let subflowReset = 2_300
+    static let subflowReset = 2_600
     /// A segment that can't be read, of a connection that is in no cache.
-    static let unreadable = 850
+    static let unreadable = 1_000
     /// An abort whose connection is found by its key.
     static let abortByKey = 1_900
     /// A path's state, or an address.
@@ -48,7 +48,7 @@ struct ArrivalWork {
 
     /// What a sender puts into one datagram at most, where a segment weighs 1: half of what is
     /// read, since acknowledgements have spans besides.
-    static let maximumWeight = 28
+    static let maximumWeight = 22
     /// Of what opens or joins something, or brings keys, and of an abort.
     static let openingWeight = 3
     static let abortWeight = 4

@@ -2,6 +2,7 @@ import Buffers
 import Concentrator
 import Crypto
 import Dialogue
+import Glibc
 import Logging
 import Measures
 import Rules
@@ -208,7 +209,16 @@ final class Application {
 
     private func flush() {
         guard let socket else { return }
-        if case .bytes(let n) = socket.write(pending) { pending.removeFirst(n) }
+        switch socket.write(pending) {
+        case .bytes(let n): pending.removeFirst(n)
+        case .blocked: break
+        case .failed(let code):
+            pending = []
+            // Said once: what is read next has an ordinary end.
+            guard code == ECONNRESET else { break }
+            (isEnded, wasReset) = (true, true)
+            socket.watch.wantsRead = false
+        }
         socket.watch.wantsWrite = !pending.isEmpty
     }
 

@@ -31,6 +31,8 @@ final class DatagramFlows {
     var associations: [UInt16: DatagramAssociation] = [:]
     /// Those that have ended, and whose flows have not yet; the first to end first.
     private var ending = FIFO<DatagramAssociation>()
+    /// Flows that `share` counts: all but those of associations that have ended.
+    private var shared = 0
     /// When the next of their flows end.
     private var endingAt = Instant.distantFuture
     var flows: [DatagramFlow?] = []
@@ -64,7 +66,12 @@ final class DatagramFlows {
         numbers = FlowNumbers(isInitiator: isInitiator)
     }
 
-    deinit { share?.change(by: -byNumber.count) }
+    deinit { share?.change(by: -shared) }
+
+    private func changeShare(by count: Int) {
+        shared += count
+        share?.change(by: count)
+    }
 
     var isEmpty: Bool { associations.isEmpty && byNumber.isEmpty && numbers.unconfirmed == 0 }
     var flowCount: Int { byNumber.count }
@@ -84,13 +91,15 @@ final class DatagramFlows {
     }
 
     /// Ends the association: from now on none of its flows is found. They give back what they hold
-    /// in the turns that follow (`advance`), since there may be thousands. Its number is free.
+    /// in the turns that follow (`advance`), since there may be thousands. Its number is free, and
+    /// they count no longer as the user's.
     func close(association: UInt16, at now: Instant) {
         guard let ended = associations.removeValue(forKey: association) else { return }
         ended.isOpen = false
         let gone = recent.take(store, at: now) { flows[$0.flow]?.association === ended }
         for item in gone { store.free(item.slot) }
         guard !ended.flows.isEmpty else { return }
+        changeShare(by: -ended.flows.count)
         ending.append(ended)
         endingAt = min(endingAt, now)
     }
@@ -142,7 +151,7 @@ final class DatagramFlows {
         let isFull = byNumber.count >= DatagramLimits.flows || share?.hasRoom == false
         if isFull, !endFlows(maximum: 1, at: now), !evict(at: now) { return nil }
         guard let taken = number ?? numbers.allocate(at: now) else { return nil }
-        share?.change(by: 1)
+        changeShare(by: 1)
         let flow = DatagramFlow(
             number: taken, opening: opening, in: association, isOurs: number == nil, at: now)
         let slot: Int
@@ -192,7 +201,7 @@ final class DatagramFlows {
         flow.isActive = false
         timers.set(slot, .distantFuture)
         byNumber[flow.number] = nil
-        share?.change(by: -1)
+        if association.isOpen { changeShare(by: -1) }
         if byOpening[flow.opening] == slot { byOpening[flow.opening] = nil }
         flows[slot] = nil
         freeFlows.append(slot)

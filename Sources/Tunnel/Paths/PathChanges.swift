@@ -171,6 +171,7 @@ extension Endpoint {
         guard !host.work.sessionsWithChanges.isEmpty else { return }
         var budget = Limits.streamsPerTurn
         while budget > 0, let session = host.work.sessionsWithChanges.last {
+            let before = session.changes
             guard !session.isClosing,
                 let place = session.changes.next(of: session.streams.count)
             else {
@@ -179,7 +180,13 @@ extension Endpoint {
             }
             guard let stream = host.streams[session.streams[place]] else { continue }
             let spans = stream.connection.outstandingSpans
-            budget -= 1 + spans * ArrivalWork.span / ArrivalWork.notice
+            let cost = 1 + spans * ArrivalWork.span / ArrivalWork.notice
+            if cost > budget, budget < Limits.streamsPerTurn {
+                // The first of the next call.
+                session.changes = before
+                return
+            }
+            budget -= cost
             session.notify(stream, at: now)
         }
     }
