@@ -22,7 +22,7 @@ public final class Recorder {
     /// so that it is written with it. Not to be done within the call.
     public var wantsCount: (() -> Void)?
     /// When it was last asked for.
-    private var askedAt: Int64?
+    private var askedAt = Int64.min / 2
 
     /// `clock`: the wall clock in ms since 1970 UTC, `steady`: one that is never set, ms; tests
     /// have their own.
@@ -67,7 +67,7 @@ public final class Recorder {
         writer.add(batch)
         // While the disk hangs every event would ask.
         let now = steady()
-        guard writer.untilCount == 0, now - (askedAt ?? .min / 2) >= HistoryWriter.gathering
+        guard writer.untilCount == 0, now - askedAt >= HistoryWriter.gathering
         else { return }
         askedAt = now
         wantsCount?()

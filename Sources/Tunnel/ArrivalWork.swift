@@ -46,8 +46,8 @@ struct ArrivalWork {
     static let flowOpening = 2_000
     static let flowEnd = 1_200
 
-    /// What a sender puts into one datagram at most, where a segment weighs 1: half of what is
-    /// read, since acknowledgements have spans besides.
+    /// What a sender puts into one datagram at most, where a segment weighs 1: as many are read of
+    /// connections that are in no cache and hear of a path's change first.
     static let maximumWeight = 22
     /// Of what opens or joins something, or brings keys, and of an abort.
     static let openingWeight = 3

@@ -393,6 +393,11 @@ private final class FlowPair {
         }
     }
 
+    /// The near side has `payload` for each of these ports of one host.
+    func send(toPorts ports: ClosedRange<UInt16>, _ payload: [UInt8]) {
+        for port in ports { send(near, payload, Target(host: .name("a"), port: port)) }
+    }
+
     /// Lets one side send; what is lost by `keep` never comes.
     func exchange(
         _ from: DatagramFlows, paths: Int = 1, views given: [DatagramPath]? = nil,
@@ -438,9 +443,9 @@ private final class FlowPair {
     }
     func settle() { for _ in 0..<4 { words(near); words(far) } }
 
-    /// Twice as many flows of associations that have ended as do in one turn.
-    func endFlows(_ side: DatagramFlows) {
-        for turn in 0..<2 as Range<Int64> {
+    /// Lets as many flows of associations that have ended end as do in `turns` turns.
+    func endFlows(_ side: DatagramFlows, turns: Int64 = 2) {
+        for turn in 0..<turns {
             side.advance(to: now + .milliseconds(turn)) { _, _, _ in }
         }
     }
@@ -579,9 +584,7 @@ private final class FlowPair {
 
     @Test func theEndOfAnAssociationEndsItAll() {
         let pair = FlowPair()
-        for port in 1...50 as ClosedRange<UInt16> {
-            pair.send(pair.near, bytes(3), Target(host: .name("a"), port: port))
-        }
+        pair.send(toPorts: 1...50, bytes(3))
         pair.exchange(pair.near)
         pair.settle()
         pair.send(pair.near, bytes(3), FlowPair.source)
@@ -766,9 +769,7 @@ private final class FlowPair {
     /// first one's flows is still there.
     @Test func anAssociationsNumberIsFreeAtOnce() {
         let pair = FlowPair()
-        for port in 1...200 as ClosedRange<UInt16> {
-            pair.send(pair.near, bytes(1), Target(host: .name("a"), port: port))
-        }
+        pair.send(toPorts: 1...200, bytes(1))
         pair.exchange(pair.near)
         pair.settle()
         for side in [pair.near, pair.far] {
@@ -777,20 +778,13 @@ private final class FlowPair {
             #expect(isOpen)
         }
         pair.got = []
-        for port in 1...200 as ClosedRange<UInt16> {
-            pair.send(pair.near, bytes(2), Target(host: .name("a"), port: port))
-        }
+        pair.send(toPorts: 1...200, bytes(2))
         pair.exchange(pair.near)
         pair.settle()
         #expect(pair.got.count == 200 && pair.near.flowCount == 400)
-        for turn in 1...20 as ClosedRange<Int64> {
-            let now = pair.now + .milliseconds(turn)
-            for side in [pair.near, pair.far] { side.advance(to: now) { _, _, _ in } }
-        }
+        for side in [pair.near, pair.far] { pair.endFlows(side, turns: 20) }
         #expect(pair.near.flowCount == 200 && pair.far.flowCount == 200)
-        for port in 1...200 as ClosedRange<UInt16> {
-            pair.send(pair.near, bytes(3), Target(host: .name("a"), port: port))
-        }
+        pair.send(toPorts: 1...200, bytes(3))
         pair.exchange(pair.near)
         #expect(pair.got.count == 400 && pair.far.counters.unknown == 0)
         #expect(pair.near.flowCount == 200)
