@@ -95,15 +95,16 @@ extension SessionHost {
     func reportEnd(_ stream: StreamHandle, isProxy: Bool) {
         guard !stream.progress.isReleased else { return }
         if isProxy, !stream.progress.isAnswered {
-            stream.progress.stage = .answered
-            emit(
-                .answered(
-                    stream,
-                    stream.connection.error == .lackOfResources
-                        ? .tooManyConnections : .generalFailure)
-            )
+            reportUnanswered(stream)
         }
         if isProxy || stream.progress.isStarted { work.activity.append(stream) }
+    }
+
+    /// Initiator: the connection ended before its dial was answered.
+    fileprivate func reportUnanswered(_ stream: StreamHandle) {
+        stream.progress.stage = .answered
+        let isRefused = stream.connection.error == .lackOfResources
+        emit(.answered(stream, isRefused ? .tooManyConnections : .generalFailure))
     }
 
     /// A stream that has no session yet is not wanted any more.
@@ -220,13 +221,7 @@ extension Session {
             }
             host.emit(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
-            stream.progress.stage = .answered
-            host.emit(
-                .answered(
-                    stream,
-                    stream.connection.error == .lackOfResources
-                        ? .tooManyConnections : .generalFailure)
-            )
+            host.reportUnanswered(stream)
         }
     }
 
