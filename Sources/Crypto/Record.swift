@@ -17,7 +17,7 @@ public enum CipherSuite: UInt8, Sendable {
 /// AES-256-GCM runs on intel-ipsec-mb where that is there, everything else on libcrypto with a kept
 /// context. Either way a record costs no allocation and no lock. Not for use by two threads at
 /// once.
-public final class RecordCipher {
+public struct RecordCipher: ~Copyable {
     /// Of the authentication tag behind every record's text, the same for both suites.
     public static let tagBytes = 16
     /// Who does the work; tests compare the two.
@@ -26,14 +26,15 @@ public final class RecordCipher {
     /// Chosen in the handshake for the whole session.
     public let suite: CipherSuite
     /// For libcrypto's contexts, made at their first use; nil where intel-ipsec-mb has its own.
-    private var key: UnsafeMutableRawPointer?
+    private let key: UnsafeMutableRawPointer?
     private let expanded: OpaquePointer?  // intel-ipsec-mb's key; nil: libcrypto's contexts below
-    private var sealing: OpaquePointer?
-    private var opening: OpaquePointer?
+    private typealias Kept = UnsafeMutablePointer<OpaquePointer?>
+    private let sealing = Kept.allocate(capacity: 1)
+    private let opening = Kept.allocate(capacity: 1)
     private let nonce = UnsafeMutablePointer<UInt8>.allocate(capacity: 12)
 
     /// A cipher with a key of one direction. Ends the process where libcrypto has no memory.
-    public convenience init(suite: CipherSuite, key: Key32) {
+    public init(suite: CipherSuite, key: Key32) {
         self.init(suite: suite, key: key, implementation: .fastest)
     }
 
@@ -43,17 +44,23 @@ public final class RecordCipher {
             suite == .aes256GCM && implementation == .fastest
             ? key.withBytes { braid_gcm_new($0.baseAddress!.assumingMemoryBound(to: UInt8.self)) }
             : nil
+        sealing.initialize(to: nil)
+        opening.initialize(to: nil)
         if expanded == nil {
             let kept = UnsafeMutableRawPointer.allocate(byteCount: 32, alignment: 8)
             key.withBytes { kept.copyMemory(from: $0.baseAddress!, byteCount: 32) }
             self.key = kept
+        } else {
+            self.key = nil
         }
     }
 
     deinit {
         braid_gcm_free(expanded)  // wipes
-        EVP_CIPHER_CTX_free(sealing)  // wipes
-        EVP_CIPHER_CTX_free(opening)
+        EVP_CIPHER_CTX_free(sealing.pointee)  // wipes
+        EVP_CIPHER_CTX_free(opening.pointee)
+        sealing.deallocate()
+        opening.deallocate()
         nonce.deallocate()
         // (A stored `Key32` can't be wiped where it lies: a pointer to it may be one to a copy.)
         if let key { OPENSSL_cleanse(key, 32); key.deallocate() }
@@ -61,7 +68,7 @@ public final class RecordCipher {
 
     /// The key's bytes, exclusive-or with 0xa5, for a test that looks for copies; nil where only
     /// the expanded key is kept, whose first 32 bytes are the key's.
-    package var masked: [UInt8]? {
+    package func masked() -> [UInt8]? {
         guard let start = key ?? expanded.map({ UnsafeMutableRawPointer($0) }) else { return nil }
         return UnsafeRawBufferPointer(start: start, count: 32).map { $0 ^ 0xa5 }
     }
@@ -86,7 +93,7 @@ public final class RecordCipher {
                 piece(payload.second), target)
             return length + Self.tagBytes
         }
-        let context = ready(&sealing, encrypting: true)
+        let context = ready(sealing, encrypting: true)
         var at = target
         update(EVP_EncryptUpdate, context, nil, associated)
         update(EVP_EncryptUpdate, context, at, head)
@@ -117,7 +124,7 @@ public final class RecordCipher {
             return braid_gcm_open(expanded, nonce, piece(associated), start, record.count) == 1
                 ? length : nil
         }
-        let context = ready(&opening, encrypting: false)
+        let context = ready(opening, encrypting: false)
         update(EVP_DecryptUpdate, context, nil, associated)
         update(
             EVP_DecryptUpdate, context, start, UnsafeRawBufferPointer(start: start, count: length))
@@ -142,21 +149,21 @@ extension RecordCipher {
     }
 
     /// The kept context with the nonce just set; made and keyed at its first use.
-    private func ready(_ kept: inout OpaquePointer?, encrypting: Bool) -> OpaquePointer {
+    private func ready(_ kept: Kept, encrypting: Bool) -> OpaquePointer {
         let direction: Int32 = encrypting ? 1 : 0
-        if kept == nil {
+        if kept.pointee == nil {
             guard let made = EVP_CIPHER_CTX_new() else { fatalError("libcrypto: out of memory") }
             let cipher = suite == .aes256GCM ? EVP_aes_256_gcm() : EVP_chacha20_poly1305()
             let done = EVP_CipherInit_ex(
                 made, cipher, nil, key?.assumingMemoryBound(to: UInt8.self), nil,
                 direction)
             precondition(done == 1, "libcrypto: cipher")
-            kept = made
+            kept.pointee = made
         }
         // With neither cipher nor key this only sets the nonce: no allocation, no key schedule.
-        let done = EVP_CipherInit_ex(kept, nil, nil, nil, nonce, direction)
+        let done = EVP_CipherInit_ex(kept.pointee, nil, nil, nil, nonce, direction)
         precondition(done == 1, "libcrypto: nonce")
-        return kept!
+        return kept.pointee!
     }
 
     private typealias Update = (

@@ -48,7 +48,7 @@ public struct ConnectionConfiguration: Equatable, Sendable {
 }
 
 /// One segment the connection wants sent, and where.
-public struct OutgoingSegment {
+public struct OutgoingSegment: ~Copyable {
     /// Head and options.
     public var segment = Segment()
     /// Lies in the send ring: valid until the connection changes.

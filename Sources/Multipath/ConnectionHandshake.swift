@@ -121,7 +121,7 @@ extension Connection {
         member.join.remoteNonce = remoteNonce
         member.priority.byPeer = syn.options.join.backup
         if syn.options.present.contains(.dss) {
-            takeDSS(syn.options.dss, window: tcp.peerWindow, member: member, at: now)
+            takeDSS(of: syn, window: tcp.peerWindow, member: member, at: now)
         }
         if let offset { place(payload, at: offset, member: member, path: path) }
         traffic.counted.joinsAccepted += 1

@@ -98,7 +98,7 @@ extension Connection {
         if present.contains(.dss) {
             // RFC 8684 section 3.7: behind an infinite mapping a DATA_ACK may be wrong.
             if !framing.mayBeChanged || !sendsPlain {
-                takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
+                takeDSS(of: segment, window: member.tcp.peerWindow, member: member, at: now)
             }
         } else if present.contains(.multipathCapable), segment.flags.contains(.ack) {
             // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That
@@ -289,10 +289,15 @@ extension Connection {
 
     // MARK: DSS
 
-    func takeDSS(_ dss: DSS, window: Int, member: MemberSubflow, at now: Instant) {
-        if let number = dss.acknowledgement {
+    /// Of a segment that has a DSS option.
+    func takeDSS(
+        of segment: borrowing Segment, window: Int, member: MemberSubflow, at now: Instant
+    ) {
+        if let number = segment.options.dss.acknowledgement {
             let base = sender.sequence(at: sender.acknowledged)
-            let full = dss.acknowledgementWidth == .four ? base.nearest(low: number.low32) : number
+            let full =
+                segment.options.dss.acknowledgementWidth == .four
+                ? base.nearest(low: number.low32) : number
             let before = sender.acknowledged, finBefore = sender.isFinAcknowledged
             if sender.acknowledge(full) {
                 let edge = sender.edge
@@ -305,8 +310,8 @@ extension Connection {
                 traffic.counted.dssErrors += 1
             }
         }
-        if dss.dataFin,
-            let mapping = dss.mapping,
+        if segment.options.dss.dataFin,
+            let mapping = segment.options.dss.mapping,
             let start = dataOffset(of: mapping.dataSequence, width: mapping.width)
         {
             // The mapping's length counts the DATA_FIN as its last number (RFC 8684 section 3.3.3).

@@ -7,6 +7,10 @@ extension Connection {
     public func subflow(_ index: SubflowIndex) -> Subflow? {
         member(index)?.tcp
     }
+    /// Its spans sent and not cumulatively acknowledged; zero where the index is free.
+    public func outstandingCount(_ index: SubflowIndex) -> Int {
+        member(index)?.tcp.outstandingCount ?? 0
+    }
     /// The path it goes by; nil where the index is free.
     public func subflowPath(_ index: SubflowIndex) -> PathID? {
         member(index)?.path

@@ -12,25 +12,31 @@ extension Endpoint {
         _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
         from source: PathAddress, at now: Instant
     ) {
-        let slot = SessionSlot(of: header.session)
-        let session: Session, record: OpenRecord
-        if let living = sessions[slot], living.indices.local == header.session {
-            guard let opened = living.open(header, datagram, at: now) else { return }
-            (session, record) = (living, opened)
+        if let session = sessions[SessionSlot(of: header.session)],
+            session.indices.local == header.session
+        {
+            let verdict = session.receive(header, datagram, from: source, at: now)
+            received(verdict, by: session, at: now)
         } else if let handshake = listener?.pending[header.session] {
-            guard let opened = handshake.open(header, datagram, host, at: now),
-                let living = confirm(handshake, at: now)
+            guard let record = handshake.open(header, datagram, host, at: now),
+                let session = confirm(handshake, at: now)
             else { return }
-            (session, record) = (living, opened)
+            let end = session.take(record, on: nil, from: source, at: now)
+            received(.authentic(end), by: session, at: now)
         } else {
             host.counters.unknownSession += 1
-            return
         }
-        sessions.mix.note(slot, at: now)
-        if let reason = session.receive(record, from: source, at: now) {
-            end(session, reason, at: now)
+    }
+
+    /// What follows for the session that a record was for.
+    @inline(__always)
+    private func received(_ verdict: RecordVerdict, by session: Session, at now: Instant) {
+        guard case .authentic(let end) = verdict else { return }
+        sessions.mix.note(SessionSlot(of: session.indices.local), at: now)
+        if let end {
+            self.end(session, end, at: now)
             // Another process serves there already: those that come next need not wait.
-            if isProxy, currentSession == nil, reason == .closed(.moved) {
+            if isProxy, currentSession == nil, end == .closed(.moved) {
                 beginHandshake(at: now)
             }
         } else if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway,
@@ -43,8 +49,16 @@ extension Endpoint {
     }
 }
 
+/// What a datagram's record is to its session.
+enum RecordVerdict {
+    /// Not the peer's, or it came before.
+    case refused
+    /// It was read; why the peer closes the session, where it does.
+    case authentic(SessionEnd?)
+}
+
 /// A record that was opened in place: its header, its whole number, and its plain frames.
-struct OpenRecord {
+struct OpenRecord: ~Copyable {
     let header: DatagramHeader
     let number: UInt64
     let frames: UnsafeRawBufferPointer
@@ -59,9 +73,8 @@ struct OpenRecord {
         keys: EpochKeys, isOfNextEpoch: Bool, _ host: SessionHost, at now: Instant
     ) {
         let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
-        guard let cipher = keys.receive,
-            now - keys.since < host.configuration.keyDeath + Limits.keyGrace,
-            let length = cipher.open(
+        guard now - keys.since < host.configuration.keyDeath + Limits.keyGrace,
+            let length = keys.open(
                 path: UInt32(header.path), packetNumber: number,
                 associated: UnsafeRawBufferPointer(rebasing: datagram[..<DatagramHeader.size]),
                 record: record)
@@ -97,7 +110,6 @@ extension PendingHandshake {
 
 /// What is known of the record that is being read, beside its frames.
 struct Arrival {
-    let path: Path
     /// The record's number on its path.
     let number: UInt64
     let source: PathAddress
@@ -118,44 +130,46 @@ struct Arrival {
 }
 
 extension Session {
-    /// Opens a datagram's record; nil where it is not the peer's, or came before.
-    func open(
-        _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, at now: Instant
-    ) -> OpenRecord? {
+    /// Opens a datagram's record and reads it.
+    func receive(
+        _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
+        from source: PathAddress, at now: Instant
+    ) -> RecordVerdict {
         guard datagram.count >= DatagramHeader.size + RecordCipher.tagBytes,
             PathTable.contains(header.path),
             let epoch = keys.forOpening(epochBits: header.epoch)
         else {
             host.counters.malformed += 1
-            return nil
+            return .refused
         }
         let known = paths[PathID(header.path)]
         // The proxy gives the paths their numbers; the concentrator learns them from authentic
         // records.
-        guard known != nil || !isInitiator else { host.counters.malformed += 1; return nil }
+        guard known != nil || !isInitiator else {
+            host.counters.malformed += 1
+            return .refused
+        }
         let number = ((known?.records.replay.highest ?? 0) &+ 1).nearestPacketNumber(
             low: header.number)
         if let known, !known.records.replay.isFresh(number) {
-            host.counters.replayed += 1; return nil
+            host.counters.replayed += 1
+            return .refused
         }
-        return OpenRecord(
-            header, datagram, number: number, keys: epoch, isOfNextEpoch: epoch === keys.next, host,
-            at: now)
+        guard
+            let record = OpenRecord(
+                header, datagram, number: number, keys: epoch,
+                isOfNextEpoch: epoch === keys.next, host, at: now)
+        else { return .refused }
+        return .authentic(take(record, on: known, from: source, at: now))
     }
 
-    /// Takes an authentic record; why the peer closes the session, where it does.
-    func receive(_ record: OpenRecord, from source: PathAddress, at now: Instant) -> SessionEnd? {
-        let path: Path
-        if let known = paths[PathID(record.header.path)] {
-            path = known
-        } else {
-            path = Path(
-                id: PathID(record.header.path), uplinkName: "", address: source,
-                datagramLimit: DatagramSizes.maximumDatagram(
-                    isIPv4: source.remote.address.isIPv4),
-                isValidated: false)
-            paths[path.id] = path
-        }
+    /// Reads an authentic record; why the peer closes the session, where it does. `known`: its
+    /// path, where that was looked up already.
+    @inline(__always)
+    func take(
+        _ record: borrowing OpenRecord, on known: Path?, from source: PathAddress, at now: Instant
+    ) -> SessionEnd? {
+        let path = known ?? self.path(of: record, from: source)
         let isNewest = record.number > path.records.replay.highest
         guard path.records.replay.accept(record.number) else {
             host.counters.replayed += 1; return nil
@@ -164,24 +178,35 @@ extension Session {
         noteSource(source, bytes: record.length, isNewest: isNewest, path, at: now)
         path.traffic.arrived(record.length, highest: path.records.replay.highest, at: now)
         noteArrival(path, at: now)
-        var arrival = Arrival(
-            path: path, number: record.number, source: source, length: record.length)
-        readFrames(record.frames, &arrival, at: now)
+        var arrival = Arrival(number: record.number, source: source, length: record.length)
+        readFrames(record.frames, path, &arrival, at: now)
         return arrival.end
+    }
+
+    /// The path of a record's number, which opens with its first one.
+    @inline(never)
+    private func path(of record: borrowing OpenRecord, from source: PathAddress) -> Path {
+        if let known = paths[PathID(record.header.path)] { return known }
+        let path = Path(
+            id: PathID(record.header.path), uplinkName: "", address: source,
+            datagramLimit: DatagramSizes.maximumDatagram(isIPv4: source.remote.address.isIPv4),
+            isValidated: false)
+        paths[path.id] = path
+        return path
     }
 
     /// Frames until the end, or until one whose length is not known: then the rest means nothing.
     /// One that is not understood is passed over. That a path is gone or silent counts last: its
     /// subflows' final ACKs and resets come with the signal.
     private func readFrames(
-        _ plain: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
+        _ plain: UnsafeRawBufferPointer, _ path: Path, _ arrival: inout Arrival, at now: Instant
     ) {
-        readInOrder(plain, &arrival, at: now)
-        for ending in arrival.endings where !isClosing { receive(ending, arrival.path, at: now) }
+        readInOrder(plain, path, &arrival, at: now)
+        for ending in arrival.endings where !isClosing { receive(ending, path, at: now) }
     }
 
     private func readInOrder(
-        _ plain: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
+        _ plain: UnsafeRawBufferPointer, _ path: Path, _ arrival: inout Arrival, at now: Instant
     ) {
         var rest = plain
         while let first = rest.first {
@@ -198,9 +223,9 @@ extension Session {
             }
             let frame = UnsafeRawBufferPointer(rebasing: rest[..<extent])
             if isSegment {
-                if !readSegment(frame, &arrival, at: now) { host.counters.badSegments += 1 }
+                if !readSegment(frame, path, &arrival, at: now) { host.counters.badSegments += 1 }
             } else {
-                if !readFrame(frame, &arrival, at: now) { host.counters.badFrames += 1 }
+                if !readFrame(frame, path, &arrival, at: now) { host.counters.badFrames += 1 }
             }
             if arrival.work.isExhausted {
                 host.counters.tooMuchWork += 1
@@ -232,7 +257,7 @@ extension Session {
 
     /// False where the frame is malformed or of an unknown type.
     private func readFrame(
-        _ bytes: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
+        _ bytes: UnsafeRawBufferPointer, _ path: Path, _ arrival: inout Arrival, at now: Instant
     ) -> Bool {
         let type = FrameType(rawValue: bytes[0])
         if let cost = cost(of: type, arrival), !arrival.work.affords(cost) { return true }
@@ -242,9 +267,9 @@ extension Session {
         case .probe, .probeAnswer:
             guard let frame = ProbeFrame.read(bytes) else { return false }
             if frame.isAnswer, frame.isChallenge {
-                receiveProof(frame, arrival, at: now)
+                receiveProof(frame, path, arrival, at: now)
             } else {
-                receive(frame, arrival, at: now)
+                receive(frame, path, arrival, at: now)
             }
         case .pathState, .pathStateEcho:
             arrival.states += 1
@@ -254,11 +279,11 @@ extension Session {
             if !frame.isEcho, !frame.isOpen || frame.isSilent {
                 arrival.endings.append(frame)
             } else {
-                receive(frame, arrival.path, at: now)
+                receive(frame, path, at: now)
             }
         case .rekey, .rekeyAnswer:
             guard let frame = RekeyFrame.read(bytes) else { return false }
-            receive(frame, arrival.path, at: now)
+            receive(frame, path, at: now)
         case .close:
             guard let frame = CloseFrame.read(bytes) else { return false }
             arrival.end = .closed(frame.reason)
@@ -278,7 +303,7 @@ extension Session {
             guard let frame = AddressStateFrame.read(bytes),
                 arrival.states <= Limits.statesPerDatagram
             else { return false }
-            receive(frame, arrival.path, at: now)
+            receive(frame, path, at: now)
         case .flowAcknowledged, .flowClosed, .flowUnknown:
             let frame = FlowFrame.read(bytes)
             let endsFlow = frame.map(datagrams.endsFlow) == true
@@ -289,7 +314,7 @@ extension Session {
             receive(frame, at: now)
         case .datagramReport:
             guard let frame = DatagramReportFrame.read(bytes) else { return false }
-            receive(frame, arrival.path, at: now)
+            receive(frame, path, at: now)
         case .programVersion:
             guard let frame = ProgramVersionFrame.read(bytes) else { return false }
             if !isInitiator { peerProgram = frame.text }
@@ -300,7 +325,7 @@ extension Session {
             let frame = DatagramFrame.read(bytes)
             guard arrival.work.affords(cost(of: frame, type: bytes[0])) else { return true }
             guard let frame else { return false }
-            receive(frame, arrival.path, number: arrival.number, at: now)
+            receive(frame, path, number: arrival.number, at: now)
         }
         return true
     }

@@ -9,23 +9,24 @@ import Wire
 extension Session {
     /// False where the segment can't be read; TCP takes it for a loss.
     func readSegment(
-        _ frame: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
+        _ frame: UnsafeRawBufferPointer, _ path: Path, _ arrival: inout Arrival, at now: Instant
     ) -> Bool {
-        let path = arrival.path
         guard let number = SealedSegment.peekNumber(frame) else { return false }
         guard case .used(let entry) = numbers.lookup(number),
             let stream = host.streams[entry.slot]
         else {
-            return readUnknown(frame, number, &arrival, at: now)
+            return readUnknown(frame, number, path, &arrival, at: now)
         }
         guard catchUp(stream, &arrival, at: now) else { return true }
+        // A local value and `inout`: what is borrowed would be copied for each call.
+        var segment = Segment()
         let lengths: (headLength: Int, payloadLength: Int)
         // A subflow's final ACK or reset comes by another path than its own.
         let isOwnPath = stream.links[entry.subflow.value].path == path.id
         do {
             lengths = try stream.connection.read(
                 sealed: frame, record: isOwnPath ? arrival.number : nil, subflow: entry.subflow,
-                into: &host.incomingScratch)
+                into: &segment)
         } catch {
             _ = arrival.work.affords(ArrivalWork.unreadable)
             return false
@@ -33,18 +34,18 @@ extension Session {
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
-        if isNewIncarnation(host.incomingScratch, of: stream, entry.subflow) {
+        if segment.flags.contains(.syn), isNewIncarnation(segment, of: stream, entry.subflow) {
             guard arrival.work.affords(costOfEnd(ArrivalWork.subflowEnd, entry.subflow, of: stream))
             else { return true }
             retire(stream, entry.subflow, number, at: now)
-            return readUnknown(frame, number, &arrival, at: now)
+            return readUnknown(frame, number, path, &arrival, at: now)
         }
-        guard let mostSpans = admit(host.incomingScratch, entry.subflow, of: stream, &arrival)
+        guard let mostSpans = admit(&segment, entry.subflow, of: stream, &arrival)
         else { return true }
-        let before = stream.connection.subflow(entry.subflow)?.undeliveredCount ?? 0
-        withConnection(of: stream, at: now) { _ in
-            take(payload, stream, entry.subflow, number, on: path, at: now)
-        }
+        let before =
+            mostSpans > 0 ? stream.connection.subflow(entry.subflow)?.undeliveredCount ?? 0 : 0
+        take(&segment, payload, stream, entry.subflow, number, on: path, at: now)
+        followUp(stream, at: now)
         if mostSpans > 0, let left = stream.connection.subflow(entry.subflow) {
             let delivered = before - left.undeliveredCount
             arrival.work.refund((mostSpans - delivered) * ArrivalWork.span)
@@ -56,8 +57,8 @@ extension Session {
     /// connection makes of it.
     @inline(__always)
     private func take(
-        _ payload: UnsafeRawBufferPointer, _ stream: StreamHandle, _ subflow: SubflowIndex,
-        _ number: UInt16, on path: Path, at now: Instant
+        _ segment: inout Segment, _ payload: UnsafeRawBufferPointer, _ stream: StreamHandle,
+        _ subflow: SubflowIndex, _ number: UInt16, on path: Path, at now: Instant
     ) {
         let connection = stream.connection
         if !isInitiator, connection.remoteKey == nil,
@@ -78,11 +79,11 @@ extension Session {
             noteData(payload.count, path, stream, at: now)
         }
         if host.observers.packetTrace != nil {
-            traceIncoming(host.incomingScratch, payload, path, at: now)
+            traceIncoming(segment, payload, path, at: now)
         }
-        connection.receive(host.incomingScratch, payload: payload, subflow: subflow, at: now)
+        connection.receive(segment, payload: payload, subflow: subflow, at: now)
         // A reset that ended the connection need not be repeated.
-        if host.incomingScratch.flags.contains(.rst), connection.error?.isByPeer == true {
+        if segment.flags.contains(.rst), connection.error?.isByPeer == true {
             resetUnknown(number, path)
         }
     }
@@ -92,7 +93,7 @@ extension Session {
     private func isNewIncarnation(
         _ segment: borrowing Segment, of stream: StreamHandle, _ subflow: SubflowIndex
     ) -> Bool {
-        guard !isInitiator, segment.flags.contains(.syn), !segment.flags.contains(.ack),
+        guard !isInitiator, !segment.flags.contains(.ack),
             let tcp = stream.connection.subflow(subflow)
         else { return false }
         return tcp.initialReceiveSequence != segment.sequence
@@ -111,11 +112,10 @@ extension Session {
     /// A segment whose number means nothing here: a SYN may open something, all else is answered by
     /// a reset.
     private func readUnknown(
-        _ frame: UnsafeRawBufferPointer, _ number: UInt16, _ arrival: inout Arrival,
+        _ frame: UnsafeRawBufferPointer, _ number: UInt16, _ path: Path, _ arrival: inout Arrival,
         at now: Instant
     ) -> Bool {
         guard arrival.work.affords(ArrivalWork.frame) else { return true }
-        let path = arrival.path
         var context = SealedContext(number: number, isInitiator: false)
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
         if SealedSegment.isBeforeAnswer(frame) { return true }
@@ -129,11 +129,8 @@ extension Session {
         }
         arrival.openings += 1
         guard arrival.openings <= Limits.openingsPerDatagram else { return true }
-        guard
-            let lengths = try? SealedSegment.read(
-                frame, context: &context,
-                into: &host.incomingScratch)
-        else {
+        var segment = Segment()
+        guard let lengths = try? SealedSegment.read(frame, context: &context, into: &segment) else {
             return false
         }
         guard arrival.work.affords(ArrivalWork.opening) else { return true }
@@ -145,18 +142,17 @@ extension Session {
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
         if host.observers.packetTrace != nil {
-            traceIncoming(host.incomingScratch, payload, path, at: now)
+            traceIncoming(segment, payload, path, at: now)
         }
-        let present = host.incomingScratch.options.present
+        let present = segment.options.present
         if present.contains(.join),
-            case .syn(let token, _) = host.incomingScratch.options.join.form
+            case .syn(let token, _) = segment.options.join.form
         {
-            acceptJoin(host.incomingScratch, token: token, payload, context, path, at: now)
+            acceptJoin(segment, token: token, payload, context, path, at: now)
         } else if present.contains(.multipathCapable) {
-            acceptConnection(host.incomingScratch, payload, context, path, at: now)
+            acceptConnection(segment, payload, context, path, at: now)
         } else {
-            refuse(
-                host.incomingScratch, &context, payload.count, MPReset.unspecified, path, at: now)
+            refuse(segment, &context, payload.count, MPReset.unspecified, path, at: now)
         }
         return true
     }
@@ -167,12 +163,12 @@ extension Session {
         byKeyIn frame: UnsafeRawBufferPointer, _ context: inout SealedContext,
         at now: Instant
     ) {
+        var segment = Segment()
         guard !isInitiator, host.work.resetsThisTurn < Limits.resetsPerTurn,
-            (try? SealedSegment.read(frame, context: &context, into: &host.incomingScratch))
-                != nil,
-            host.incomingScratch.options.present.contains(.fastClose)
+            (try? SealedSegment.read(frame, context: &context, into: &segment)) != nil,
+            segment.options.present.contains(.fastClose)
         else { return }
-        let key = host.incomingScratch.options.fastClose.receiverKey
+        let key = segment.options.fastClose.receiverKey
         guard let slot = directory.tokens[MultipathHash.token(of: key)],
             let stream = host.streams[slot]
         else { return }
@@ -240,16 +236,15 @@ extension Session {
     /// Counts what the segment may cost at most; the spans that are counted for it, nil where that
     /// is too much.
     private func admit(
-        _ segment: borrowing Segment, _ subflow: SubflowIndex, of stream: StreamHandle,
+        _ segment: inout Segment, _ subflow: SubflowIndex, of stream: StreamHandle,
         _ arrival: inout Arrival
     ) -> Int? {
         let connection = stream.connection
-        guard let tcp = connection.subflow(subflow) else { return 0 }
         let isFirst = arrival.latestStream != stream.slot
         arrival.latestStream = stream.slot
         var cost = isFirst ? ArrivalWork.firstSegment : ArrivalWork.segment
         if segment.options.present.contains(.multipathCapable) { cost += ArrivalWork.opening }
-        var spans = tcp.outstandingCount
+        var spans = connection.outstandingCount(subflow)
         if segment.options.present.contains(.sack) {
             cost += segment.options.sack.count * ArrivalWork.block
         }
@@ -260,15 +255,14 @@ extension Session {
         } else if segment.flags.contains(.rst) {
             cost += ArrivalWork.subflowEnd
         } else if !arrival.work.couldAfford(cost + spans * ArrivalWork.span) {
-            spans = tcp.spansDelivered(by: segment)
+            spans = connection.subflow(subflow)?.spansDelivered(by: segment) ?? 0
         }
         return arrival.work.affords(cost + spans * ArrivalWork.span) ? spans : nil
     }
 
     /// `end`: without its spans.
     private func costOfEnd(_ end: Int, _ subflow: SubflowIndex, of stream: StreamHandle) -> Int {
-        let spans = stream.connection.subflow(subflow)?.outstandingCount ?? 0
-        return end + spans * ArrivalWork.span
+        end + stream.connection.outstandingCount(subflow) * ArrivalWork.span
     }
 
     /// Of a subflow's reset.

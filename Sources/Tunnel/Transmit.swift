@@ -108,21 +108,22 @@ extension Session {
     ) -> Visit {
         catchUp(stream, at: now)
         var left = Limits.segmentsPerVisit, bytes = 0
+        // A local value and `inout`: what is borrowed would be copied for each call.
+        var outgoing = OutgoingSegment()
         defer {
             host.work.ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left)
         }
         while left > 0 {
-            guard stream.connection.nextSegment(at: now, into: &host.outgoingScratch) else {
+            guard stream.connection.nextSegment(at: now, into: &outgoing) else {
                 if manageSubflows(stream, at: now) { continue }
                 return .nothingLeft
             }
             left -= 1
-            bytes += host.outgoingScratch.payload.count + Self.chargedHead
-            guard let path = carrier(of: host.outgoingScratch),
-                host.outgoingScratch.subflow.value < stream.links.count,
-                stream.links[host.outgoingScratch.subflow.value].isUsed
+            bytes += outgoing.payload.count + Self.chargedHead
+            guard let path = carrier(of: outgoing), outgoing.subflow.value < stream.links.count,
+                stream.links[outgoing.subflow.value].isUsed
             else { continue }
-            send(host.outgoingScratch, stream, path, batch, at: now)
+            send(&outgoing, stream, path, batch, at: now)
             if !batch.hasRoom(path.lane) { return .batchFull }
         }
         return .more
@@ -161,7 +162,7 @@ extension Session {
     // MARK: One segment
 
     private func send(
-        _ outgoing: borrowing OutgoingSegment, _ stream: StreamHandle, _ path: Path,
+        _ outgoing: inout OutgoingSegment, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         let count = outgoing.payload.count
@@ -169,19 +170,16 @@ extension Session {
         let isAnswered = !outgoing.segment.flags.isDisjoint(with: [.syn, .fin])
         if count > 0 || isAnswered { noteEliciting(path, at: now) }
         if count > Limits.smallPayload {
-            sendBulk(outgoing, stream, path, batch, at: now)
+            sendBulk(&outgoing, stream, path, batch, at: now)
         } else {
-            if host.observers.packetTrace != nil {
-                traceOutgoing(
-                    outgoing.segment, outgoing.payload, path, at: now)
-            }
-            sendSmall(outgoing, stream, path, batch, at: now)
+            if host.observers.packetTrace != nil { trace(&outgoing, path, at: now) }
+            sendSmall(&outgoing, stream, path, batch, at: now)
         }
     }
 
     /// A segment that shares its datagram: written in plain into the path's waiting frames.
     private func sendSmall(
-        _ outgoing: borrowing OutgoingSegment, _ stream: StreamHandle, _ path: Path,
+        _ outgoing: inout OutgoingSegment, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         let payload = outgoing.payload
@@ -222,7 +220,7 @@ extension Session {
 
     /// A bulk segment: a datagram of its own, sealed from where the payload lies.
     private func sendBulk(
-        _ outgoing: borrowing OutgoingSegment, _ stream: StreamHandle, _ path: Path,
+        _ outgoing: inout OutgoingSegment, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         // What was said before on this path must not arrive later.
@@ -236,9 +234,7 @@ extension Session {
         let head = UnsafeRawBufferPointer(start: host.headScratch, count: headLength)
         path.mtu.sent(
             DatagramHeader.size + headLength + payload.count + RecordCipher.tagBytes, at: now)
-        if host.observers.packetTrace != nil {
-            traceOutgoing(outgoing.segment, payload, path, at: now)
-        }
+        if host.observers.packetTrace != nil { trace(&outgoing, path, at: now) }
         seal(head, payload, path, batch, at: now)
     }
 
@@ -295,22 +291,22 @@ extension Session {
         _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
         _ path: Path, at now: Instant
     ) -> Int {
-        let current = keys.current
-        guard let cipher = current.send else { return 0 }
+        if keys.current.isDead { return 0 }
         let number = path.records.takeNumber()
         DatagramHeader(
-            kind: .record, epoch: current.epoch, path: path.id.octet,
+            kind: .record, epoch: keys.current.epoch, path: path.id.octet,
             session: indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff)
         ).write(into: out)
         let body = out + DatagramHeader.size
-        let sealed = cipher.seal(
+        let sealed = keys.current.seal(
             path: UInt32(truncatingIfNeeded: path.id.number), packetNumber: number,
             associated: UnsafeRawBufferPointer(
                 start: out,
                 count: DatagramHeader.size),
             head: UnsafeRawBufferPointer(start: body, count: plain),
             payload: payload, into: body)
+        guard let sealed else { return 0 }
         let length = DatagramHeader.size + sealed
         keys.recordsSent &+= 1
         path.traffic.sent.add(length, at: now)

@@ -62,9 +62,8 @@ import Wire
             var datagram = datagram
             return datagram.withUnsafeMutableBytes { bytes in
                 guard let header = DatagramHeader(UnsafeRawBufferPointer(bytes)),
-                    let record = session.open(header, bytes, at: now)
+                    case .authentic = session.receive(header, bytes, from: source, at: now)
                 else { return false }
-                _ = session.receive(record, from: source, at: now)
                 return true
             }
         }

@@ -126,7 +126,7 @@ import Testing
         let client = world.open(port: 100)
         #expect(world.run(.seconds(5)) { client.isDone })
         let session = try #require(world.proxy.currentSession)
-        let masked = [session.keys.current.send?.masked, session.keys.current.receive?.masked]
+        let masked = [session.keys.current.send?.masked(), session.keys.current.receive?.masked()]
             .compactMap {
                 $0
             }

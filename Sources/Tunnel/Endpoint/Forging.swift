@@ -29,7 +29,7 @@ extension Session {
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = keys.current.send?.seal(
+                _ = keys.current.seal(
                     path: UInt32(truncatingIfNeeded: path.id.number), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)

@@ -1,10 +1,16 @@
 import Buffers
 import Measures
+import Multipath
 import Wire
 
 /// The addresses a packet trace shows: a path's own where they are known, made-up ones else, but
 /// always the same pair for a path, so that a subflow stays one conversation.
 extension Session {
+    @inline(never)
+    func trace(_ outgoing: inout OutgoingSegment, _ path: Path, at now: Instant) {
+        traceOutgoing(outgoing.segment, outgoing.payload, path, at: now)
+    }
+
     func traceOutgoing(
         _ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant
     ) {

@@ -37,9 +37,7 @@ final class SessionHost {
     /// does.
     var goesAwayBy: Instant?
 
-    // Scratch memory, where a segment is read or made: what is done with it has it as an argument.
-    var incomingScratch = Segment()
-    var outgoingScratch = OutgoingSegment()
+    /// Scratch memory, where a segment's head is written.
     let headScratch = UnsafeMutableRawPointer.allocate(
         byteCount: SealedSegment.maximumHead, alignment: 16)
 

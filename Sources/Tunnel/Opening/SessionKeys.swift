@@ -1,3 +1,4 @@
+import Buffers
 import Crypto
 import Measures
 
@@ -9,7 +10,7 @@ final class EpochKeys {
     private(set) var send: RecordCipher?
     private(set) var receive: RecordCipher?
     let since: Instant
-    var isDead: Bool { send == nil }
+    private(set) var isDead = false
 
     init(epoch: UInt8, suite: CipherSuite, keys: NoiseHandshake.TransportKeys, since: Instant) {
         self.epoch = epoch
@@ -20,6 +21,26 @@ final class EpochKeys {
     func wipe() {
         send = nil
         receive = nil
+        isDead = true
+    }
+
+    /// As `RecordCipher.seal`; nil where the keys are dead.
+    @inline(__always) func seal(
+        path: UInt32, packetNumber: UInt64, associated: UnsafeRawBufferPointer,
+        head: UnsafeRawBufferPointer, payload: Pieces, into out: UnsafeMutableRawPointer
+    ) -> Int? {
+        send?.seal(
+            path: path, packetNumber: packetNumber, associated: associated, head: head,
+            payload: payload, into: out)
+    }
+
+    /// As `RecordCipher.open`; nil also where the keys are dead.
+    @inline(__always) func open(
+        path: UInt32, packetNumber: UInt64, associated: UnsafeRawBufferPointer,
+        record: UnsafeMutableRawBufferPointer
+    ) -> Int? {
+        receive?.open(
+            path: path, packetNumber: packetNumber, associated: associated, record: record)
     }
 }
 

@@ -53,8 +53,9 @@ extension Session {
     }
 
     /// A challenge came back.
-    func receiveProof(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
-        let path = arrival.path
+    func receiveProof(
+        _ frame: ProbeFrame, _ path: Path, _ arrival: borrowing Arrival, at now: Instant
+    ) {
         guard
             let (proof, roundTrip) = path.validation.answered(
                 frame.sentAt, from: arrival.source, at: now)

@@ -96,8 +96,9 @@ extension Session {
         }
     }
 
-    func receive(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
-        let path = arrival.path
+    func receive(
+        _ frame: ProbeFrame, _ path: Path, _ arrival: borrowing Arrival, at now: Instant
+    ) {
         let isFull = arrival.length >= Limits.minimumBaseDatagram
         guard frame.isAnswer else {
             // Answered where it came from; a peer that asks more than a datagram holds asks again.

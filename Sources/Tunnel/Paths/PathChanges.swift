@@ -158,7 +158,9 @@ extension Session {
         followUp(stream, at: now)
     }
 
-    @inline(__always) private func followUp(_ stream: StreamHandle, at now: Instant) {
+    /// What follows from what was done to a connection: its events, and its place among those that
+    /// may have something to send.
+    @inline(__always) func followUp(_ stream: StreamHandle, at now: Instant) {
         dispatchEvents(of: stream, at: now)
         host.work.ready.append(stream)
     }
