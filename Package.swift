@@ -9,15 +9,25 @@ let fast: [SwiftSetting] = [
         ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
         .when(configuration: .release))
 ]
+/// The engine and its simulator are optimised for the tests too, which simulate hours of links. Assertions and the checks
+/// for overflow and overlapping accesses stay: they are what tests look for.
+let engine =
+    fast + [
+        .unsafeFlags(
+            ["-O", "-assert-config", "Debug"],
+            .when(configuration: .debug))
+    ]
 
 let argumentParser = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
-/// A target of ours, with the settings that all share.
-func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: fast)
+/// A target of ours.
+func module(
+    _ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = fast
+) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 /// The tests of one target.
@@ -35,7 +45,7 @@ let package = Package(
     ],
     targets: [
         // Layer 0: quantities, and what Swift can't see by itself.
-        module("Measures", []),
+        module("Measures", [], engine),
         .systemLibrary(
             name: "CLibevent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
         .systemLibrary(
@@ -51,24 +61,24 @@ let package = Package(
         .target(name: "CDatagram"),
         .target(name: "CLab"),
         // Layer 1
-        module("Buffers", ["Measures"]),
+        module("Buffers", ["Measures"], engine),
         // Layer 2
-        module("Wire", ["Measures", "Buffers"]),
+        module("Wire", ["Measures", "Buffers"], engine),
         module("Dialogue", ["Measures", "Wire"]),
-        module("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
+        module("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"], engine),
         // Layer 3
-        module("Subflow", ["Measures", "Buffers", "Wire"]),
+        module("Subflow", ["Measures", "Buffers", "Wire"], engine),
         // Layer 4
-        module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
+        module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"], engine),
         // Layer 5
-        module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"], engine),
         // Layer 6
         .target(
             name: "Simulator",
             dependencies: [
                 "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"
             ],
-            resources: [.embedInCode("Energy/Profiles")], swiftSettings: fast),
+            resources: [.embedInCode("Energy/Profiles")], swiftSettings: engine),
         module(
             "Shell",
             [
