@@ -9,14 +9,10 @@ let fast: [SwiftSetting] = [
         ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
         .when(configuration: .release))
 ]
-/// The engine and its simulator are optimised for the tests too, which simulate hours of links. Assertions and the checks
-/// for overflow and overlapping accesses stay: they are what tests look for.
+/// The engine and its simulator are optimised for the tests too, which simulate hours of links.
+/// Assertions and the checks for overflow and overlapping accesses stay: tests look for them.
 let engine =
-    fast + [
-        .unsafeFlags(
-            ["-O", "-assert-config", "Debug"],
-            .when(configuration: .debug))
-    ]
+    fast + [.unsafeFlags(["-O", "-assert-config", "Debug"], .when(configuration: .debug))]
 
 let argumentParser = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
