@@ -173,6 +173,7 @@ enum RecordBenchmark {
         var figures = [Figure(name: "plain copy of \(bytes) bytes", value: copy, unit: "ns")]
         for suite in [CipherSuite.aes256GCM, .chaCha20Poly1305] {
             let cipher = RecordCipher(suite: suite, key: .zero)
+            let name = "\(suite) of \(cipher.isAccelerated ? "intel-ipsec-mb" : "libcrypto")"
             var length = 0
             let seal = nanoseconds(count: 50_000) { i in
                 length = cipher.seal(
@@ -196,9 +197,9 @@ enum RecordBenchmark {
                 }
             }
             precondition(failures == 0, "the record does not open")
-            figures.append(Figure(name: "\(suite), seal \(bytes) bytes", value: seal, unit: "ns"))
+            figures.append(Figure(name: "\(name), seal \(bytes) bytes", value: seal, unit: "ns"))
             figures.append(
-                Figure(name: "\(suite), open \(bytes) bytes", value: open - copy, unit: "ns"))
+                Figure(name: "\(name), open \(bytes) bytes", value: open - copy, unit: "ns"))
         }
         return figures
     }
