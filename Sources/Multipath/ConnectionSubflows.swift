@@ -43,8 +43,17 @@ extension Connection {
         for case let member? in members { n += member.tcp.outstandingCount }
         return n
     }
+    /// Subflows in any state on the paths whose bits are set, and the spans they have under way.
+    public func load(onPaths bits: UInt32) -> (subflows: Int, spans: Int) {
+        var subflows = 0, spans = 0
+        for case let member? in members where bits >> UInt32(member.path.number) & 1 != 0 {
+            subflows += 1
+            spans += member.tcp.outstandingCount
+        }
+        return (subflows, spans)
+    }
     /// Subflows in any state, those that are ending included.
-    var memberCount: Int { members.count { $0 != nil } }
+    public var memberCount: Int { members.count { $0 != nil } }
     /// The most of them at once, at a listener: their indices are a byte in the session's table,
     /// and each turn looks at all.
     static let maximumMembers = 2 * SchedulingCandidates.capacity

@@ -43,27 +43,42 @@ struct ArrivalWork {
     static let piece = 1_100
     /// Each datagram that waited for the one that comes.
     static let handedOver = 100
+    /// Each that waits where another one finds its place, and each held by a flow that ends.
+    static let passed = 3
+    static let givenBack = 10
     static let flowOpening = 2_000
     static let flowEnd = 1_200
+    /// A word about a flow that is none.
+    static let flowWord = 130
 
-    /// What a sender puts into one datagram at most, where a segment weighs 1: as many are read of
-    /// connections that are in no cache and hear of a path's change first.
-    static let maximumWeight = 22
-    /// Of what opens or joins something, or brings keys, and of an abort.
-    static let openingWeight = 3
-    static let abortWeight = 4
+    /// What a sender puts into one datagram at most: as much is read in any case, whatever the
+    /// other end has in its caches, and whether or not a path has changed. What signals are
+    /// pending goes with it as far as `maximum`.
+    static let maximumSent = 45_000
+    // What a sender counts for it: what it costs at most, as far as the sender can know.
+    static let sentSegment = 2_000
+    /// What opens or joins something, or brings keys or a proof.
+    static let sentOpening = 6_000
+    static let sentReset = 4_000
+    /// Ends all subflows of its connection.
+    static let sentAbort = 8_000
     /// Ends of flows that a sender puts into one datagram at most.
     static let maximumFlowEnds = 32
 
-    /// How much of `maximumWeight` a segment takes that is to be sent: as many of one kind as
-    /// `maximumWeight` holds stay below `maximum`.
-    @inline(__always) static func weight(of segment: borrowing Segment) -> Int {
-        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return openingWeight }
-        // Ends all subflows of its connection.
-        if segment.options.present.contains(.fastClose) { return abortWeight }
-        if segment.options.present.contains(.multipathCapable) { return openingWeight }
-        if segment.flags.contains(.rst) { return 2 }
-        return segment.options.present.contains(.sack) ? 2 : 1
+    /// What a sender counts for a segment.
+    @inline(__always) static func sent(_ segment: borrowing Segment) -> Int {
+        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return sentOpening }
+        if segment.options.present.contains(.fastClose) { return sentAbort }
+        if !segment.options.present.isDisjoint(with: [.multipathCapable, .join]) {
+            return sentOpening
+        }
+        if segment.flags.contains(.rst) { return sentReset }
+        return segment.options.present.contains(.sack) ? 2 * sentSegment : sentSegment
+    }
+
+    /// The same for a word about a flow.
+    static func sent(_ frame: FlowFrame) -> Int {
+        frame.statement == .acknowledged ? self.frame : flowEnd
     }
 
     /// So far.
@@ -91,6 +106,12 @@ struct ArrivalWork {
 }
 
 extension DatagramFrame {
+    /// What taking it costs, where nothing waits for it.
+    var cost: Int {
+        Self.cost(
+            (opening == nil ? 0 : 1) | (piece == nil ? 0 : 2) | (isOrdered ? 4 : 0))
+    }
+
     /// What taking one costs whose first byte is `type`.
     static func cost(_ type: UInt8) -> Int {
         let piece = type & 2 != 0 ? ArrivalWork.piece : 0

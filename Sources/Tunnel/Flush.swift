@@ -8,9 +8,12 @@ import Wire
 /// pending signals, several in a datagram.
 extension Session {
     /// Where a frame of `length` plain bytes goes on the path: into its next datagram, with others,
-    /// at the end of the turn at the latest. Nil where that has no space for it.
-    func append(_ length: Int, to path: Path) -> UnsafeMutableRawPointer? {
-        guard let out = path.append(length) else { return nil }
+    /// at the end of the turn at the latest. Nil where that has no space for it, or its reader has
+    /// enough to do: `work` is what it costs (`ArrivalWork`).
+    func append(
+        _ length: Int, to path: Path, work: Int = ArrivalWork.frame
+    ) -> UnsafeMutableRawPointer? {
+        guard let out = path.append(length, work: work) else { return nil }
         requestFlush()
         return out
     }
@@ -59,6 +62,11 @@ extension Session {
         path.statement.flushed(hasSignals: signals > 0, at: now)
         if signals > 0 { signalsLeave(on: path) }
         guard signals + waiting > 0 else { return true }
+        if waiting > 0, path.waiting.work + costOfSignals(signals) > ArrivalWork.maximum {
+            // More than is read of one datagram: what waits has the next one.
+            finish(out, plain: signals, .empty, path, batch, at: now)
+            return sealWaiting(path, batch, at: now)
+        }
         let frames = path.waiting.take()
         if path.waiting.paddingDue > 0, isLast {
             return flushPadded(out, signals, frames, path, batch, at: now)
@@ -69,6 +77,19 @@ extension Session {
         if path.validation.check != nil, length > 0 {
             copyToCandidate(out, length, path, batch, at: now)
         }
+        return true
+    }
+
+    /// What reading so many bytes of signals costs.
+    private func costOfSignals(_ bytes: Int) -> Int {
+        bytes / PathStateFrame.size * ArrivalWork.state
+    }
+
+    /// The path's waiting frames alone; false where the lane is full.
+    private func sealWaiting(_ path: Path, _ batch: DatagramBatch, at now: Instant) -> Bool {
+        guard let out = batch.reserve(lane: path.lane) else { return false }
+        let pieces = Pieces(first: path.waiting.take(), second: Pieces.empty.second)
+        finish(out, plain: 0, pieces, path, batch, at: now)
         return true
     }
 

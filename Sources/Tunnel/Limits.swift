@@ -116,8 +116,8 @@ enum Limits {
     /// The smallest payload of a full segment, bytes (RFC 9293 section 3.7.1): whoever announces
     /// less gets this.
     static let minimumSegmentSize = 536
-    /// Resting numbers freed in one go.
-    static let numbersPerWake = 256
+    /// Resting numbers freed in one go, with each number that is given or taken.
+    static let numbersPerWake = 16
     /// Changes of paths that one datagram may announce: a proxy says each path's state once. An
     /// address, of which a concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
@@ -125,9 +125,12 @@ enum Limits {
     /// microseconds each. Those behind them count as lost, and whoever sends begins another
     /// datagram.
     static let openingsPerDatagram = 16
-    /// Connections that are notified in each `advance` and `transmit` of what a datagram said of a
-    /// path; the others hear of it in the following turns, or before they are used.
+    /// Connections of sessions that have ended that fail in each `advance` and `transmit`.
     static let streamsPerTurn = 64
+    /// What notifying connections of what a datagram said of a path may cost in each `advance` and
+    /// `transmit` (`ArrivalWork`): both together as much as reading one. The others hear of it in the following
+    /// turns, or before they are used.
+    static let newsPerTurn = 23_000
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
 

@@ -251,8 +251,7 @@ extension Session {
     /// Of a datagram, as far as it can be read, with those that wait for it.
     private func cost(of frame: DatagramFrame?, type: UInt8) -> Int {
         guard FrameType.datagrams.contains(type) else { return ArrivalWork.frame }
-        let waiting = frame.map(datagrams.handedOver) ?? 0
-        return DatagramFrame.cost(type) + waiting * ArrivalWork.handedOver
+        return DatagramFrame.cost(type) + (frame.map(datagrams.hiddenCost) ?? 0)
     }
 
     /// False where the frame is malformed or of an unknown type.
@@ -306,10 +305,8 @@ extension Session {
             receive(frame, path, at: now)
         case .flowAcknowledged, .flowClosed, .flowUnknown:
             let frame = FlowFrame.read(bytes)
-            let endsFlow = frame.map(datagrams.endsFlow) == true
-            guard arrival.work.affords(endsFlow ? ArrivalWork.flowEnd : ArrivalWork.frame) else {
-                return true
-            }
+            let cost = frame.flatMap(datagrams.costOfEnd) ?? ArrivalWork.flowWord
+            guard arrival.work.affords(cost) else { return true }
             guard let frame else { return false }
             receive(frame, at: now)
         case .datagramReport:

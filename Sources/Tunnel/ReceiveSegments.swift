@@ -121,8 +121,9 @@ extension Session {
         if SealedSegment.isBeforeAnswer(frame) { return true }
         guard SealedSegment.isInitialSYN(frame), !isInitiator else {
             if SealedSegment.isReset(frame) {
-                guard arrival.work.affords(ArrivalWork.abortByKey) else { return true }
-                abort(byKeyIn: frame, &context, at: now)
+                guard arrival.work.affords(ArrivalWork.abortByKey),
+                    abort(byKeyIn: frame, &context, &arrival, at: now)
+                else { return true }
             }
             resetUnknown(number, path)
             return true
@@ -148,7 +149,7 @@ extension Session {
         if present.contains(.join),
             case .syn(let token, _) = segment.options.join.form
         {
-            acceptJoin(segment, token: token, payload, context, path, at: now)
+            acceptJoin(segment, token: token, payload, context, path, &arrival, at: now)
         } else if present.contains(.multipathCapable) {
             acceptConnection(segment, payload, context, path, at: now)
         } else {
@@ -158,21 +159,24 @@ extension Session {
     }
 
     /// An abort whose subflow is gone here: the key in it still tells which connection it means
-    /// (RFC 8684 section 3.5), which would else wait for a join that never comes.
+    /// (RFC 8684 section 3.5), which would else wait for a join that never comes. False where that
+    /// is too much for this datagram.
     private func abort(
         byKeyIn frame: UnsafeRawBufferPointer, _ context: inout SealedContext,
-        at now: Instant
-    ) {
+        _ arrival: inout Arrival, at now: Instant
+    ) -> Bool {
         var segment = Segment()
         guard !isInitiator, host.work.resetsThisTurn < Limits.resetsPerTurn,
             (try? SealedSegment.read(frame, context: &context, into: &segment)) != nil,
             segment.options.present.contains(.fastClose)
-        else { return }
+        else { return true }
         let key = segment.options.fastClose.receiverKey
         guard let slot = directory.tokens[MultipathHash.token(of: key)],
             let stream = host.streams[slot]
-        else { return }
-        withConnection(of: stream, at: now) { _ = $0.abortByPeer(key: key, at: now) }
+        else { return true }
+        guard arrival.work.affords(costOfAbort(of: stream.connection)) else { return false }
+        arrived(for: stream, at: now) { _ = $0.abortByPeer(key: key, at: now) }
+        return true
     }
 
     /// What is known of a number that nothing has here: the reset of the connection that had it,
@@ -180,10 +184,14 @@ extension Session {
     /// waiting; and that there is no such subflow.
     private func resetUnknown(_ number: UInt16, _ path: Path) {
         guard host.work.resetsThisTurn < Limits.resetsPerTurn else { return }
-        if let frame = directory.resets.frame(of: number), let out = append(frame.count, to: path) {
+        if let frame = directory.resets.frame(of: number),
+            let out = append(frame.count, to: path, work: ArrivalWork.sentAbort)
+        {
             frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
         }
-        guard let out = append(SubflowResetFrame.size, to: path) else { return }
+        // More than the other end reads of a datagram are asked for again.
+        guard let out = append(SubflowResetFrame.size, to: path, work: ArrivalWork.sentReset)
+        else { return }
         host.work.resetsThisTurn += 1
         SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
     }
@@ -195,7 +203,7 @@ extension Session {
         guard case .used(let entry) = numbers.lookup(frame.number),
             let stream = host.streams[entry.slot]
         else { return directory.resets.confirm(frame.number) }
-        withConnection(of: stream, at: now) { connection in
+        arrived(for: stream, at: now) { connection in
             // A SYN is never answered so: this answers something that overtook it.
             if connection.subflow(entry.subflow)?.state == .synSent { return }
             synthesizeReset(stream, entry.subflow, at: now)
@@ -219,16 +227,15 @@ extension Session {
 
 /// What segments cost (`ArrivalWork`).
 extension Session {
-    /// The connection hears of its paths' changes before a segment of it is read; false where that
-    /// is too much for this datagram.
+    /// The connection hears of its paths' changes before a segment of it is read, where that is
+    /// little. Where its subflows are touched that waits for its turn, so that no datagram is cut
+    /// for what another one has said. False where even the little is too much for this one.
     private func catchUp(_ stream: StreamHandle, _ arrival: inout Arrival, at now: Instant) -> Bool
     {
-        guard stream.place.seenChange != changes.latest else { return true }
-        // Another cost or mode moves no data.
-        let spans =
-            hasChangedPath(since: stream.place.seenChange) ? stream.connection.outstandingSpans : 0
-        let cost = ArrivalWork.notice + spans * ArrivalWork.span
-        guard arrival.work.affords(cost) else { return false }
+        guard stream.place.seenChange != changes.latest, costOfNews(for: stream) == 0 else {
+            return true
+        }
+        guard arrival.work.affords(ArrivalWork.notice) else { return false }
         catchUp(stream, at: now)
         return true
     }
@@ -243,14 +250,16 @@ extension Session {
         let isFirst = arrival.latestStream != stream.slot
         arrival.latestStream = stream.slot
         var cost = isFirst ? ArrivalWork.firstSegment : ArrivalWork.segment
-        if segment.options.present.contains(.multipathCapable) { cost += ArrivalWork.opening }
+        // Keys, or a proof.
+        if !segment.options.present.isDisjoint(with: [.multipathCapable, .join]) {
+            cost += ArrivalWork.opening
+        }
         var spans = connection.outstandingCount(subflow)
         if segment.options.present.contains(.sack) {
             cost += segment.options.sack.count * ArrivalWork.block
         }
         if segment.options.present.contains(.fastClose) {
-            cost += ArrivalWork.subflowEnd * connection.livingSubflows
-            cost += ArrivalWork.span * connection.outstandingSpans
+            cost += costOfAbort(of: connection)
             spans = 0
         } else if segment.flags.contains(.rst) {
             cost += ArrivalWork.subflowEnd
@@ -258,6 +267,12 @@ extension Session {
             spans = connection.subflow(subflow)?.spansDelivered(by: segment) ?? 0
         }
         return arrival.work.affords(cost + spans * ArrivalWork.span) ? spans : nil
+    }
+
+    /// Of all subflows and what they have under way.
+    private func costOfAbort(of connection: Connection) -> Int {
+        connection.memberCount * ArrivalWork.subflowEnd
+            + connection.outstandingSpans * ArrivalWork.span
     }
 
     /// `end`: without its spans.

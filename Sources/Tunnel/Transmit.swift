@@ -195,14 +195,10 @@ extension Session {
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
                 number: stream.links[outgoing.subflow.value].number, at: now)
         }
-        let weight = ArrivalWork.weight(of: outgoing.segment)
-        let isFull =
-            length > path.frameSpace
-            || path.waiting.weight + weight > ArrivalWork.maximumWeight
-        if isFull, !flush(path, batch, at: now) { return }
+        let work = ArrivalWork.sent(outgoing.segment)
+        if !path.takes(length, work: work), !flush(path, batch, at: now) { return }
         // the same as a loss; no datagram is that small
-        guard let out = append(length, to: path) else { return }
-        path.waiting.weight += weight
+        guard let out = append(length, to: path, work: work) else { return }
         out.copyMemory(from: host.headScratch, byteCount: head)
         copy(payload, to: out + head)
     }

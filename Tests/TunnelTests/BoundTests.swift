@@ -1,3 +1,4 @@
+import Buffers
 import Crypto
 import Measures
 import Multipath
@@ -177,6 +178,118 @@ import Testing
         for client in world.clients { client.stream.abort(at: world.now) }
         #expect(world.run(.seconds(3)) { world.concentrator.host.streams.living == 0 })
         #expect(world.concentrator.host.counters.tooMuchWork == 0)
+    }
+
+    /// An abort that is found by its key ends every subflow of its connection, which is paid for.
+    @Test func abortsByKeyArePaidForWithAllSubflows() throws {
+        let world = try world(811, streams: 40)
+        world.filter = { _, _, _ in false }
+        let streams = world.concentrator.host.streams.compactMap { $0 }
+        #expect(streams.allSatisfy { $0.connection.memberCount == 2 })
+        let frames = streams.flatMap { stream -> [UInt8] in
+            var abort = Segment()
+            abort.flags = .rst
+            abort.options.present = .fastClose
+            abort.options.fastClose.receiverKey = stream.connection.localKey
+            return frame(abort, 60_000)
+        }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        let each = ArrivalWork.frame + ArrivalWork.abortByKey + 2 * ArrivalWork.subflowEnd
+        let ended = streams.filter { $0.connection.error != nil }.count
+        #expect(ended == ArrivalWork.maximum / each)
+        #expect(world.concentrator.host.counters.tooMuchWork == 1)
+    }
+
+    /// A segment that comes while its connection has yet to hear that a path is lost counts as if
+    /// it had come before: no datagram pays for what another one has said.
+    @Test func segmentsBeforeTheNewsAreRead() throws {
+        let world = try world(812, streams: 100)
+        let theirs = try session(world.concentrator), path = try #require(theirs.paths[1])
+        world.filter = { _, _, _ in false }
+        let streams = Array(world.concentrator.host.streams.compactMap { $0 }.prefix(20))
+        let numbers = streams.compactMap { stream in
+            stream.links.first { $0.path == 0 && $0.isUsed }?.number
+        }
+        #expect(numbers.count == 20)
+        try SkippedFrameTests.inject(
+            state(1, path.statement.generation &+ 1, isOpen: false), toProxy: false, world)
+        var frames: [UInt8] = []
+        for (stream, number) in zip(streams, numbers) {
+            guard case .used(let entry) = theirs.numbers.lookup(number),
+                let tcp = stream.connection.subflow(entry.subflow)
+            else { continue }
+            var s = Segment()
+            s.flags = .ack
+            s.sequence = tcp.receiveNext
+            s.acknowledgement = tcp.sendNext
+            s.window = 1_000
+            frames += frame(s, number)
+        }
+        let before = streams.reduce(0) { $0 + $1.connection.livingSubflows }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        #expect(world.concentrator.host.counters.tooMuchWork == 0)
+        #expect(streams.allSatisfy { $0.connection.hasSubflow(path: 1) })
+        #expect(streams.reduce(0) { $0 + $1.connection.livingSubflows } == before)
+        _ = world.run(.milliseconds(20))
+        #expect(streams.allSatisfy { !$0.connection.hasSubflow(path: 1) })
+    }
+
+    /// A join makes its connection hear of what was said of its paths, which is paid for.
+    @Test func joinsPayForTheNews() throws {
+        let world = try world(813, streams: 16)
+        let theirs = try session(world.concentrator), path = try #require(theirs.paths[1])
+        world.filter = { _, _, _ in false }
+        let streams = world.concentrator.host.streams.compactMap { $0 }
+        #expect(streams.allSatisfy { $0.connection.hasSubflow(path: 1) })
+        try SkippedFrameTests.inject(
+            state(1, path.statement.generation &+ 1, isOpen: false), toProxy: false, world)
+        let frames = streams.enumerated().flatMap { i, stream -> [UInt8] in
+            var syn = Segment()
+            syn.flags = .syn
+            syn.window = 1_000
+            syn.options.present = .join
+            syn.options.join.form = .syn(token: stream.connection.localToken, nonce: 1)
+            return frame(syn, UInt16(60_000 + i))
+        }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        let each = ArrivalWork.frame + ArrivalWork.opening + ArrivalWork.subflowEnd
+        let joined = streams.filter { !$0.connection.hasSubflow(path: 1) }.count
+        #expect(joined == ArrivalWork.maximum / each)
+        #expect(world.concentrator.host.counters.tooMuchWork == 1)
+    }
+
+    /// Of answers to unknown subflows a datagram holds no more than its reader reads.
+    @Test func answersToUnknownSubflowsAreFewInADatagram() throws {
+        let world = try world(814, streams: 1)
+        let path = try #require(try session(world.concentrator).paths[0])
+        world.filter = { _, _, _ in false }
+        _ = world.run(.milliseconds(1))
+        let before = path.waiting.count
+        let frames = (0..<60).flatMap { frame(Segment(), UInt16(50_000 + $0)) }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        #expect(path.waiting.work <= ArrivalWork.maximumSent)
+        #expect(
+            path.waiting.count - before
+                == ArrivalWork.maximumSent / ArrivalWork.sentReset * SubflowResetFrame.size)
+    }
+
+    /// Where pending signals and what waits are more than is read of one datagram, the signals have
+    /// one of their own, ahead of the other.
+    @Test func signalsGoAheadOfWhatCostsMuch() throws {
+        let world = try world(815, streams: 1)
+        let ours = try session(world.proxy), path = try #require(ours.paths[0])
+        func datagrams(work: Int) throws -> Int {
+            for case let path? in ours.paths { ours.signalState(of: path, at: world.now) }
+            let out = try #require(ours.append(10, to: path, work: work))
+            out.initializeMemory(as: UInt8.self, repeating: 0, count: 10)
+            let batch = DatagramBatch()
+            let isEmpty = ours.flush(path, batch, at: world.now)
+            #expect(isEmpty && path.waiting.count == 0 && path.waiting.work == 0)
+            return batch.runs.reduce(0) { $0 + $1.datagrams }
+        }
+        _ = ours.flush(path, DatagramBatch(), at: world.now)
+        #expect(try datagrams(work: ArrivalWork.maximum - 2 * ArrivalWork.state) == 1)
+        #expect(try datagrams(work: ArrivalWork.maximumSent) == 2)
     }
 
     /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or

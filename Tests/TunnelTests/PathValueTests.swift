@@ -170,11 +170,11 @@ import Testing
 
     @Test func framesWaitOneBehindAnother() {
         let waiting = WaitingFrames()
-        waiting.append(3).copyMemory(from: [UInt8](1...3), byteCount: 3)
-        waiting.append(2).copyMemory(from: [UInt8](4...5), byteCount: 2)
-        #expect(waiting.count == 5)
+        waiting.append(3, work: 100).copyMemory(from: [UInt8](1...3), byteCount: 3)
+        waiting.append(2, work: 50).copyMemory(from: [UInt8](4...5), byteCount: 2)
+        #expect(waiting.count == 5 && waiting.work == 150)
         #expect(Array(waiting.take()) == [1, 2, 3, 4, 5])
-        #expect(waiting.count == 0 && waiting.take().isEmpty)
+        #expect(waiting.count == 0 && waiting.work == 0 && waiting.take().isEmpty)
     }
 }
 

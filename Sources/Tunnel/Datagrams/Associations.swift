@@ -231,7 +231,7 @@ extension Session {
                 return carry(frame, path, batch, at: now)
             }
         }
-        guard datagrams.deadline <= now else {
+        guard datagrams.deadline <= now || !datagrams.statements.isEmpty else {
             set(.datagrams, to: datagrams.deadline)
             return true
         }
@@ -261,7 +261,7 @@ extension Session {
             guard let report = datagrams.carriers[path.id.number].arrivals.takeReport(at: now),
                 path.isOpen
             else { continue }
-            if path.frameSpace < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
+            if !path.takes(DatagramReportFrame.size) { _ = flush(path, batch, at: now) }
             guard let out = append(DatagramReportFrame.size, to: path) else { continue }
             report.write(into: out)
         }
@@ -271,18 +271,20 @@ extension Session {
     private func appendStatements(on path: Path?) {
         guard !datagrams.statements.isEmpty else { return }
         guard let path, path.isOpen else { datagrams.statements.removeAll(); return }
-        let room = path.frameSpace / FlowFrame.size * FlowFrame.size
-        let length = min(room, datagrams.statements.count * FlowFrame.size)
-        guard length > 0, let out = append(length, to: path) else { return }
-        _ = datagrams.writeStatements(into: out, room: length)
+        let (count, work) = datagrams.statements(
+            room: path.frameSpace, work: ArrivalWork.maximumSent - path.waiting.work)
+        guard count > 0, let out = append(count * FlowFrame.size, to: path, work: work) else {
+            return
+        }
+        datagrams.writeStatements(count, into: out)
     }
 
     private func carry(
         _ frame: DatagramFrame, _ path: Path, _ batch: DatagramBatch, at now: Instant
     ) -> Bool {
-        let size = frame.size
-        if size > path.frameSpace, !flush(path, batch, at: now) { return false }
-        guard let out = append(size, to: path) else { return false }
+        let size = frame.size, work = frame.cost
+        if !path.takes(size, work: work), !flush(path, batch, at: now) { return false }
+        guard let out = append(size, to: path, work: work) else { return false }
         frame.write(into: out)
         noteUse(size, at: now)
         noteEliciting(path, at: now)

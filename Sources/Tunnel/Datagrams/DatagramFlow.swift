@@ -79,6 +79,12 @@ final class DatagramFlow {
     /// What its own clocks next want.
     var deadline: Instant { min(lastUsed + idle, min(order.deadline, assembly.deadline)) }
 
+    /// What its end costs, with all it holds of what came.
+    var costOfEnd: Int {
+        ArrivalWork.flowEnd
+            + (order.count + assembly.count * DatagramFrame.maximumPieces) * ArrivalWork.givenBack
+    }
+
     /// Gives back what it holds.
     func removeAll(_ store: DatagramStore) {
         while let item = queue.popFirst() { store.free(item.slot) }

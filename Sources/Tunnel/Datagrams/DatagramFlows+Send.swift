@@ -165,6 +165,7 @@ extension DatagramFlows {
         recent.isRepeatDue = isLeft
         for item in due {
             guard let flow = flows[item.flow], flow.number == item.number,
+                flow.association.isOpen,
                 item.record > carriers[item.path.number].window.newestReported
             else { store.free(item.slot); continue }
             flow.queue.append(
@@ -249,12 +250,23 @@ extension DatagramFlows {
 
     // MARK: Small frames
 
-    /// Writes words about flows into at most `room` bytes; the bytes written.
-    func writeStatements(into out: UnsafeMutableRawPointer, room: Int) -> Int {
-        let n = min(statements.count, room / FlowFrame.size)
+    /// How many words about flows fit into `room` bytes and cost their reader `work` at most, and
+    /// what they cost.
+    func statements(room: Int, work: Int) -> (count: Int, work: Int) {
+        var count = 0, sum = 0
+        for statement in statements.prefix(max(0, room / FlowFrame.size)) {
+            let more = ArrivalWork.sent(statement)
+            if sum + more > work { break }
+            sum += more
+            count += 1
+        }
+        return (count, sum)
+    }
+
+    /// Writes the first `n` words about flows.
+    func writeStatements(_ n: Int, into out: UnsafeMutableRawPointer) {
         for i in 0..<n { statements[i].write(into: out + i * FlowFrame.size) }
         statements.removeFirst(n)
-        return n * FlowFrame.size
     }
 
     /// Closings that are to be said (again) join the words that wait.

@@ -96,8 +96,6 @@ final class DatagramFlows {
     func close(association: UInt16, at now: Instant) {
         guard let ended = associations.removeValue(forKey: association) else { return }
         ended.isOpen = false
-        let gone = recent.take(store, at: now) { flows[$0.flow]?.association === ended }
-        for item in gone { store.free(item.slot) }
         guard !ended.flows.isEmpty else { return }
         changeShare(by: -ended.flows.count)
         ending.append(ended)
@@ -130,16 +128,35 @@ final class DatagramFlows {
         flows[slot]?.association.isOpen == true ? slot : nil
     }
 
-    /// Whether a flow of ours or the other side's ends when this is read.
-    func endsFlow(_ frame: FlowFrame) -> Bool {
-        guard let slot = flow(number: frame.flow), let flow = flows[slot] else { return false }
-        return frame.statement == .closed || frame.statement == .unknown && !flow.isOurs
+    /// What ends when this is read, a flow of ours or the other side's; nil where none does.
+    func costOfEnd(by frame: FlowFrame) -> Int? {
+        guard let slot = flow(number: frame.flow), let flow = flows[slot],
+            frame.statement == .closed || frame.statement == .unknown && !flow.isOurs
+        else { return nil }
+        return flow.costOfEnd
     }
 
-    /// The most datagrams of its flow that wait for this one.
-    func handedOver(by frame: DatagramFrame) -> Int {
-        guard frame.opening == nil, let slot = flow(number: frame.flow) else { return 0 }
-        return flows[slot]?.order.handedOver(by: frame.sequence, isOrdered: frame.isOrdered) ?? 0
+    /// What a datagram costs besides what its frame shows: those of its flow that wait for it, or
+    /// among which it will wait; and the end of another flow, of which it takes the number or the
+    /// room.
+    func hiddenCost(of frame: DatagramFrame) -> Int {
+        guard let slot = byNumber[frame.flow], let flow = flows[slot] else {
+            return frame.opening != nil && isFull ? ArrivalWork.flowEnd : 0
+        }
+        if let opening = frame.opening, opening != flow.opening || !flow.association.isOpen {
+            return flow.costOfEnd
+        }
+        guard flow.association.isOpen else { return 0 }
+        let waiting = flow.order.handedOver(
+            by: frame.sequence, isOrdered: frame.isOrdered,
+            hasRoom: store.hasRoom(for: frame.payload.count))
+        return waiting * ArrivalWork.handedOver
+            + (frame.isOrdered ? flow.order.count * ArrivalWork.passed : 0)
+    }
+
+    /// A further flow needs the place of another one.
+    private var isFull: Bool {
+        byNumber.count >= DatagramLimits.flows || share?.hasRoom == false
     }
 
     /// A flow that comes to be in an open association; nil where there are too many. `number`: nil
@@ -148,7 +165,6 @@ final class DatagramFlows {
         _ opening: DatagramFrame.Opening, in association: DatagramAssociation, number: UInt16?,
         at now: Instant
     ) -> Int? {
-        let isFull = byNumber.count >= DatagramLimits.flows || share?.hasRoom == false
         if isFull, !endFlows(maximum: 1, at: now), !evict(at: now) { return nil }
         guard let taken = number ?? numbers.allocate(at: now) else { return nil }
         changeShare(by: 1)

@@ -41,6 +41,18 @@ final class DatagramStore {
         share?.change(by: -owned)
     }
 
+    /// Whether `copy` takes so many bytes, as far as the limit and what is there tell.
+    func hasRoom(for bytes: Int) -> Bool {
+        guard let i = sizes.firstIndex(where: { bytes <= $0.bytes }),
+            used + sizes[i].bytes <= limit
+        else { return false }
+        return !sizes[i].free.isEmpty || hasMemory(for: i)
+    }
+
+    private func hasMemory(for i: Int) -> Bool {
+        share.map { $0.free >= sizes[i].bytes * sizes[i].perSlab } ?? true
+    }
+
     /// Nil where the limit is reached or there is no memory, or the datagram is longer than there
     /// may be any.
     func copy(_ bytes: UnsafeRawBufferPointer) -> Slot? {
@@ -74,7 +86,7 @@ final class DatagramStore {
 
     private func grow(_ i: Int) -> Bool {
         let bytes = sizes[i].bytes * sizes[i].perSlab
-        guard share.map({ $0.free >= bytes }) ?? true else { return false }
+        guard hasMemory(for: i) else { return false }
         share?.change(by: bytes)
         owned += bytes
         let first = sizes[i].slabs.count * sizes[i].perSlab

@@ -100,8 +100,11 @@ struct FlowNumbers {
         blockedUntil = repeats.next <= now ? now + .milliseconds(10) : .zero
     }
 
+    /// Some of those that have rested: never many at once.
     private mutating func wake(at now: Instant) {
-        while let first = resting.first, first.until <= now {
+        var left = Limits.numbersPerWake
+        while left > 0, let first = resting.first, first.until <= now {
+            left -= 1
             resting.popFirst()
             states[first.number] = nil
         }
@@ -114,27 +117,48 @@ struct FlowNumbers {
 /// not be taken for one of a new flow, in which nothing has come yet. The other side gives a number
 /// again only when it has rested for as long, and later, so that none of these is ever in use.
 struct ClosedNumbers {
-    private var numbers: Set<UInt16> = []
-    private var order = FIFO<(number: UInt16, until: Instant)>()
+    /// A bit for each number, by stretches of time, the latest at `latest`; none for one in which
+    /// nothing was closed. So noting and forgetting a number costs the same however many there are.
+    private var stretches: [[UInt64]] = []
+    private var latest = 0
+    private var since = Instant.zero
+
+    private static let count = 10
+    private static let stretch = DatagramLimits.numberRest / Int64(count)
+    private static let words = Int(DatagramFrame.listenerFlow) / 64
+
+    private func place(_ number: UInt16) -> (word: Int, bit: UInt64) {
+        let n = Int(number & (DatagramFrame.listenerFlow - 1))
+        return (n / 64, 1 << UInt64(n % 64))
+    }
 
     mutating func add(_ number: UInt16, at now: Instant) {
-        forget(at: now)
-        guard numbers.insert(number).inserted else { return }
-        if order.count >= DatagramLimits.flows { forgetFirst() }
-        order.append((number, now + DatagramLimits.numberRest))
+        if contains(number, at: now) { return }
+        if stretches.isEmpty {
+            stretches = Array(repeating: [], count: Self.count)
+            since = now
+        }
+        if stretches[latest].isEmpty {
+            stretches[latest] = Array(repeating: 0, count: Self.words)
+        }
+        let place = place(number)
+        stretches[latest][place.word] |= place.bit
     }
 
     mutating func contains(_ number: UInt16, at now: Instant) -> Bool {
+        if stretches.isEmpty { return false }
         forget(at: now)
-        return numbers.contains(number)
+        let place = place(number)
+        return stretches.contains { !$0.isEmpty && $0[place.word] & place.bit != 0 }
     }
 
     private mutating func forget(at now: Instant) {
-        while let first = order.first, first.until <= now { forgetFirst() }
-    }
-
-    private mutating func forgetFirst() {
-        guard let first = order.popFirst() else { return }
-        numbers.remove(first.number)
+        for _ in 0..<Self.count where now - since >= Self.stretch {
+            latest = (latest + 1) % Self.count
+            stretches[latest] = []
+            since = since + Self.stretch
+        }
+        // Nothing was said for longer than that.
+        if now - since >= Self.stretch { since = now }
     }
 }

@@ -21,9 +21,11 @@ struct Resequencer {
     private(set) var deadline = Instant.distantFuture
     var count: Int { held.count }
 
-    /// The most that may be handed over when this one comes.
-    func handedOver(by sequence: UInt32, isOrdered: Bool) -> Int {
-        !isOrdered || next == sequence || held.count >= DatagramLimits.reordered ? held.count : 0
+    /// The most that may be handed over when this one comes. `hasRoom`: to hold it, where it has to
+    /// wait.
+    func handedOver(by sequence: UInt32, isOrdered: Bool, hasRoom: Bool = true) -> Int {
+        !isOrdered || next == sequence || !hasRoom || held.count >= DatagramLimits.reordered
+            ? held.count : 0
     }
 
     /// A datagram arrived. `isOrdered`: it may wait for those before it.
@@ -32,19 +34,28 @@ struct Resequencer {
         _ store: DatagramStore, at now: Instant, deliver: (UnsafeRawBufferPointer) -> Void
     ) {
         let ahead = next.map { SequenceWindow.distance(from: $0, to: sequence) } ?? 0
-        defer { note() }
         if ahead < 0 { return deliver(payload) }
         if ahead > 0, isOrdered {
-            while held.count >= DatagramLimits.reordered {
-                skip(store, deliver)
-                if isNext(sequence) { break }
+            if held.count >= DatagramLimits.reordered {
+                repeat {
+                    skip(store, deliver)
+                } while held.count >= DatagramLimits.reordered
+                    && !isNext(sequence)
+                note()
             }
             if !isNext(sequence), let slot = store.copy(payload) {
-                insert(
-                    Held(sequence: sequence, slot: slot, until: now + DatagramLimits.reorderWait))
+                let until = now + DatagramLimits.reorderWait
+                insert(Held(sequence: sequence, slot: slot, until: until))
+                deadline = min(deadline, until)
                 return
             }
         }
+        if held.isEmpty {
+            deliver(payload)
+            next = Self.behind(sequence)
+            return
+        }
+        defer { note() }
         // What is held and older goes first.
         while let first = held.first,
             SequenceWindow.distance(from: first.sequence, to: sequence) > 0
@@ -87,11 +98,16 @@ struct Resequencer {
     }
 
     private mutating func insert(_ item: Held) {
-        var i = held.count
-        while i > 0, SequenceWindow.distance(from: held[i - 1].sequence, to: item.sequence) < 0 {
-            i -= 1
+        var low = 0, high = held.count
+        while low < high {
+            let middle = (low + high) / 2
+            if SequenceWindow.distance(from: held[middle].sequence, to: item.sequence) < 0 {
+                high = middle
+            } else {
+                low = middle + 1
+            }
         }
-        held.insert(item, at: i)
+        held.insert(item, at: low)
     }
 
     /// Gives the gap in front of the first one up.

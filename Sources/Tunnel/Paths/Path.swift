@@ -68,11 +68,16 @@ final class Path {
         datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - waiting.count
     }
 
-    /// Where `length` bytes of a plain frame go into the next datagram; nil where they don't fit
-    /// any more.
-    func append(_ length: Int) -> UnsafeMutableRawPointer? {
-        guard length <= frameSpace else { return nil }
-        return waiting.append(length)
+    /// Whether a plain frame of `length` bytes goes into the next datagram, which costs its reader
+    /// `work` (`ArrivalWork`).
+    @inline(__always) func takes(_ length: Int, work: Int = ArrivalWork.frame) -> Bool {
+        length <= frameSpace && waiting.work + work <= ArrivalWork.maximumSent
+    }
+
+    /// Where it goes; nil where it doesn't fit any more.
+    func append(_ length: Int, work: Int = ArrivalWork.frame) -> UnsafeMutableRawPointer? {
+        guard takes(length, work: work) else { return nil }
+        return waiting.append(length, work: work)
     }
 
     /// Something waits for a flush.
@@ -120,10 +125,10 @@ final class WaitingFrames {
     let bytes = UnsafeMutableRawPointer.allocate(
         byteCount: DatagramBatch.maximumDatagram, alignment: 16)
     private(set) var count = 0 {
-        didSet { if count == 0 { weight = 0 } }
+        didSet { if count == 0 { work = 0 } }
     }
-    /// Of the segments in it (`ArrivalWork.weight`).
-    var weight = 0
+    /// What they cost their reader at most.
+    private(set) var work = 0
     /// A question and an answer of the base size, in datagrams of their own.
     var longProbe: ProbeFrame?
     var longAnswer: ProbeFrame?
@@ -131,8 +136,11 @@ final class WaitingFrames {
     var paddingDue = 0
     deinit { bytes.deallocate() }
 
-    func append(_ length: Int) -> UnsafeMutableRawPointer {
-        defer { count += length }
+    func append(_ length: Int, work more: Int) -> UnsafeMutableRawPointer {
+        defer {
+            count += length
+            work += more
+        }
         return bytes + count
     }
 

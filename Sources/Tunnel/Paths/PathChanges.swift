@@ -6,8 +6,9 @@ import Multipath
 ///
 /// A datagram may say of 32 paths that they are gone, and a session may have 100,000 connections.
 /// So a change is only noted where it is seen; the endpoint's `advance` and `transmit` notify
-/// `Limits.streamsPerTurn` connections each time. What our own clock or uplinks say concerns all
-/// connections at once: who calls the session for these says so (`Session.notifyingAll`).
+/// connections as far as `Limits.newsPerTurn` goes each time. A segment that comes meanwhile counts
+/// as if it had come before the news. What our own clock or uplinks say concerns all connections at
+/// once: who calls the session for these says so (`Session.notifyingAll`).
 struct PathChanges {
     /// Counts changes; a connection remembers the last one it has heard of.
     private(set) var latest: UInt64 = 1
@@ -90,10 +91,19 @@ extension Session {
         return change
     }
 
-    /// Whether a path is another than when `change` was the latest.
-    func hasChangedPath(since change: UInt64) -> Bool {
-        for case let path? in paths where path.changes.any > change { return true }
-        return false
+    /// What it costs the connection to hear of what it has not heard of yet, besides `notice`: the
+    /// subflows on paths that have changed, and what they have under way.
+    func costOfNews(for stream: StreamHandle) -> Int {
+        let seen = stream.place.seenChange
+        guard seen != changes.latest else { return 0 }
+        var bits: UInt32 = 0
+        for case let path? in paths where path.changes.any > seen {
+            bits |= 1 << UInt32(path.id.number)
+        }
+        // Another cost or mode moves no data.
+        if bits == 0 { return 0 }
+        let load = stream.connection.load(onPaths: bits)
+        return load.subflows * ArrivalWork.subflowEnd + load.spans * ArrivalWork.span
     }
 
     /// Does what our own clock, uplinks or handshakes call for; all connections have heard of what
@@ -154,6 +164,14 @@ extension Session {
         of stream: StreamHandle, at now: Instant, _ body: (Connection) -> Void
     ) {
         catchUp(stream, at: now)
+        arrived(for: stream, at: now, body)
+    }
+
+    /// The same for what a datagram says of it: as if that had come before the news, where the
+    /// connection has not heard of it yet.
+    @inline(__always) func arrived(
+        for stream: StreamHandle, at now: Instant, _ body: (Connection) -> Void
+    ) {
         body(stream.connection)
         followUp(stream, at: now)
     }
@@ -171,7 +189,7 @@ extension Endpoint {
     func notifyConnections(at now: Instant) {
         if !ending.isEmpty { failStreams(at: now) }
         guard !host.work.sessionsWithChanges.isEmpty else { return }
-        var budget = Limits.streamsPerTurn
+        var budget = Limits.newsPerTurn
         while budget > 0, let session = host.work.sessionsWithChanges.last {
             let before = session.changes
             guard !session.isClosing,
@@ -181,9 +199,8 @@ extension Endpoint {
                 continue
             }
             guard let stream = host.streams[session.streams[place]] else { continue }
-            let spans = stream.connection.outstandingSpans
-            let cost = 1 + spans * ArrivalWork.span / ArrivalWork.notice
-            if cost > budget, budget < Limits.streamsPerTurn {
+            let cost = ArrivalWork.notice + session.costOfNews(for: stream)
+            if cost > budget, budget < Limits.newsPerTurn {
                 // The first of the next call.
                 session.changes = before
                 return

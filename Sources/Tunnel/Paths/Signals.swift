@@ -192,7 +192,8 @@ extension Session {
 
     /// Echoed always, also what is old or known: the echo before may have been lost.
     func echo<Frame: SignalFrame>(_ frame: Frame, _ arrival: Path) {
-        guard host.configuration.signaling != .once, let out = append(frame.length, to: arrival)
+        guard host.configuration.signaling != .once,
+            let out = append(frame.length, to: arrival, work: ArrivalWork.state)
         else {
             return
         }

@@ -42,6 +42,8 @@ final class NumberTable {
     /// A number that neither is in use nor rests; nil where there is none.
     func allocate(at now: Instant) -> UInt16? {
         wake(at: now)
+        // Else each asker would look through all of them.
+        guard used + restingNumbers.count < 65_536 - Self.first else { return nil }
         for _ in 0..<(65_536 - Self.first) {
             let number = UInt16(cursor)
             cursor = cursor == 65_535 ? Self.first : cursor + 1

@@ -8,7 +8,7 @@ struct Openings {
     private var items: [(key: UInt64, until: Instant)] = []
     private var oldest = 0
     /// Where in `items` a SYN stands. Looked up, never iterated.
-    private var places: [UInt64: Int] = [:]
+    private var places = DividedDictionary<UInt64, Int>()
 
     private func key(_ number: UInt16, _ sequence: SubflowSequence) -> UInt64 {
         UInt64(number) << 32 | UInt64(sequence.value)

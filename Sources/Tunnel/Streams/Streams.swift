@@ -317,8 +317,7 @@ extension Session {
 
     func acceptJoin(
         _ syn: borrowing Segment, token: UInt32, _ payload: UnsafeRawBufferPointer,
-        _ context: SealedContext,
-        _ path: Path, at now: Instant
+        _ context: SealedContext, _ path: Path, _ arrival: inout Arrival, at now: Instant
     ) {
         var context = context
         guard admit(path, at: now) else { return }
@@ -327,6 +326,8 @@ extension Session {
             refuse(syn, &context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
+        // What it has not heard of yet must not end the subflow that is about to be.
+        guard arrival.work.affords(costOfNews(for: stream)) else { return }
         catchUp(stream, at: now)
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let nonce = UInt32(truncatingIfNeeded: host.random.next())
@@ -387,7 +388,7 @@ extension Session {
         let length = SealedSegment.write(
             reset, payloadLength: 0, runsToEnd: false,
             context: &context, into: host.headScratch)
-        guard let out = append(length, to: path) else { return }
+        guard let out = append(length, to: path, work: ArrivalWork.sentReset) else { return }
         out.copyMemory(from: host.headScratch, byteCount: length)
         if host.observers.packetTrace != nil { traceOutgoing(reset, .empty, path, at: now) }
     }

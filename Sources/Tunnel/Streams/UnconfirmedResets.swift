@@ -110,10 +110,8 @@ extension Session {
                 works = true
                 // No more than the peer reads of a datagram.
                 guard
-                    path.waiting.weight + ArrivalWork.abortWeight <= ArrivalWork.maximumWeight,
-                    let out = append(frame.count, to: path)
+                    let out = append(frame.count, to: path, work: ArrivalWork.sentAbort)
                 else { continue }
-                path.waiting.weight += ArrivalWork.abortWeight
                 frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
                 isSaid = true
             }

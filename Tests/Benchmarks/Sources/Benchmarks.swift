@@ -3,9 +3,9 @@ import Glibc
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
 ///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor]
-///                [worst] [rules]
+///                [worst[:TEXT]] [rules]
 ///
-/// Without a name all are run. Build with `-c release`. What the real programs cost on loopback, in
+/// Without a name all are run; with TEXT those of the worst datagrams whose name holds it. Build with `-c release`. What the real programs cost on loopback, in
 /// CPU seconds per gigabyte, is measured by `Tests/Benchmarks/programs.py`.
 @main struct Benchmarks {
     static let all: [(name: String, run: @Sendable () -> [Figure])] = [
@@ -16,7 +16,7 @@ import Glibc
         ("hellos", HelloBenchmark.run),
         ("goodput", GoodputBenchmark.run),
         ("floor", FloorBenchmark.run),
-        ("worst", WorstBenchmark.run),
+        ("worst", { WorstBenchmark.run("") }),
         ("rules", RuleBenchmark.run)
     ]
 
@@ -24,6 +24,10 @@ import Glibc
         var names = Array(CommandLine.arguments.dropFirst())
         let json = names.contains("--json")
         names.removeAll { $0 == "--json" }
+        if let part = names.first(where: { $0.hasPrefix("worst:") }) {
+            for figure in WorstBenchmark.run(String(part.dropFirst(6))) { print(figure.line) }
+            return
+        }
         if let unknown = names.first(where: { name in !all.contains { $0.name == name } }) {
             print(
                 "no benchmark is called \(unknown); there are "

@@ -17,15 +17,21 @@ import Wire
 enum WorstBenchmark {
     private static let plays = 3
 
-    static func run() -> [Figure] {
+    /// Those whose name holds `part`.
+    static func run(_ part: String) -> [Figure] {
         var figures: [Figure] = []
-        for scenario in Scenario.all {
+        for scenario in Scenario.all where part.isEmpty || scenario.name.contains(part) {
             var minimum: [Double] = []
             for _ in 0..<plays {
                 let costs = scenario.play(HostilePair(scenario))
                 if minimum.isEmpty { minimum = costs }
                 for i in 0..<min(minimum.count, costs.count) {
                     minimum[i] = min(minimum[i], costs[i])
+                }
+            }
+            if !part.isEmpty {
+                for (i, cost) in minimum.enumerated() where cost > 50_000 {
+                    print("  datagram \(i): \((cost / 100).rounded() / 10) us")
                 }
             }
             minimum.sort()
@@ -49,6 +55,8 @@ private struct Scenario: Sendable {
     /// The datagram size of the user's uplink, which says its MSS.
     var datagramLimit = 1_472
     var streams = 1
+    /// Each connection has a subflow on each.
+    var uplinks = 1
     /// The user has an association for datagrams.
     var hasAssociation = false
     /// Plays it; the cost of each datagram in nanoseconds.
@@ -336,6 +344,163 @@ private struct Scenario: Sendable {
             for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
             return [pair.cost(pair.frames(of: [pair.end()], number: pair.associationNumber))]
         },
+        // What follows was found by attack: what something drags along that is not in its frame.
+        Scenario(name: "gaps filled by datagrams that open their flow", hasAssociation: true) {
+            pair in
+            (0..<4).map { turn in
+                let first = UInt32(turn * 400)
+                if turn == 0 { _ = pair.cost(pair.flows(0, count: 20)) }
+                for flow in 0..<20 {
+                    for part in 0..<4 {
+                        _ = pair.cost(
+                            pair.datagrams(64, isOrdered: true) {
+                                (UInt16(flow), first + UInt32(part * 64 + $0) + 2)
+                            }, isAtOnce: true)
+                    }
+                }
+                return pair.cost(pair.flows(0, count: 20, sequence: first + 1), isAtOnce: true)
+            }
+        },
+        Scenario(name: "datagrams out of order without memory", hasAssociation: true) { pair in
+            for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<4).map { turn in
+                let first = UInt32(turn * 4_000)
+                for part in 0..<4 {
+                    for flow in 0..<70 {
+                        _ = pair.cost(
+                            pair.datagrams(60, isOrdered: true) {
+                                (UInt16(flow), first + UInt32(part * 60 + $0) * 2 + 2)
+                            }, isAtOnce: true)
+                    }
+                }
+                return pair.cost(
+                    pair.datagrams(70, isOrdered: true) { (UInt16($0), first + 2_000) },
+                    isAtOnce: true)
+            }
+        },
+        Scenario(name: "datagrams before 250 that wait, in each of 60 flows", hasAssociation: true)
+        { pair in
+            for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<4).map { turn in
+                let first = UInt32(turn * 4_000)
+                for part in 0..<4 {
+                    for flow in 0..<60 {
+                        _ = pair.cost(
+                            pair.datagrams(60, isOrdered: true) {
+                                (UInt16(flow), first + UInt32(part * 60 + $0) * 2 + 100)
+                            }, isAtOnce: true)
+                    }
+                }
+                return pair.cost(
+                    pair.datagrams(60, isOrdered: true) { (UInt16($0), first + 50) },
+                    isAtOnce: true)
+            }
+        },
+        Scenario(name: "16 full windows, each aborted by its key", datagramLimit: 576, streams: 16)
+        { pair in
+            pair.fillWindows()
+            return [pair.cost(pair.aborts(0, number: 60_000))]
+        },
+        Scenario(
+            name: "joins after a path silent, 16 full windows", datagramLimit: 576, streams: 16
+        ) { pair in
+            pair.fillWindows()
+            return (0..<8).map {
+                _ = pair.cost(pair.silences($0))
+                return pair.cost(pair.joinsToEach(), isAtOnce: true)
+            }
+        },
+        Scenario(
+            name: "resets after a path silent, 16 full windows", datagramLimit: 576, streams: 16
+        ) { pair in
+            pair.fillWindows()
+            _ = pair.cost(pair.silences(0))
+            return [
+                pair.cost(pair.resets((0..<16).compactMap { pair.number(of: $0) }), isAtOnce: true)
+            ]
+        },
+        Scenario(name: "acknowledgements after 7 of 8 paths were lost", streams: 400, uplinks: 8) {
+            pair in
+            _ = pair.cost(pair.losses(of: 1..<8))
+            return (0..<4).map { pair.cost(pair.idleAcknowledgements($0), isAtOnce: true) }
+        },
+        Scenario(
+            name: "turns after 7 of 8 paths were lost", streams: 400, uplinks: 8
+        ) { pair in
+            _ = pair.cost(pair.losses(of: 1..<8))
+            return (0..<8).map { _ in pair.turnCost() }
+        },
+        Scenario(name: "aborts by their keys, 8 subflows each", streams: 400, uplinks: 8) { pair in
+            (0..<4).map { turn in pair.cost(pair.aborts(turn, number: 60_000)) }
+        },
+        Scenario(name: "aborts, 8 subflows each", streams: 400, uplinks: 8) { pair in
+            (0..<4).map { turn in pair.cost(pair.aborts(turn)) }
+        },
+        Scenario(name: "ends, 8 subflows each", streams: 400, uplinks: 8) { pair in
+            (0..<4).map { turn in pair.cost(pair.ends(turn)) }
+        },
+        Scenario(name: "proofs of joins", streams: 100) { pair in
+            (0..<10).map { turn in
+                for i in 0..<10 { _ = pair.cost(pair.joinsToOne(turn * 10 + i)) }
+                return pair.cost(pair.proofs(turn * 10..<turn * 10 + 10), isAtOnce: true)
+            }
+        },
+        Scenario(name: "a flow closed after 4,096 others", hasAssociation: true) { pair in
+            (0..<4).map { turn in
+                for i in 0..<13 {
+                    _ = pair.cost(pair.statements(.closed) { UInt16(i * 340 + $0) })
+                }
+                pair.rest(.seconds(11))
+                return pair.cost(pair.statements(.closed) { _ in 1 })
+            }
+        },
+        Scenario(name: "flows closed, each for the first time", hasAssociation: true) { pair in
+            (0..<12).map { turn in
+                pair.cost(pair.statements(.closed) { UInt16(turn * 340 + $0) })
+            }
+        },
+        Scenario(name: "SYNs behind 8,000 numbers that rested", streams: 9_000) { pair in
+            var at = 0
+            while at < 8_500 {
+                _ = pair.cost(pair.resets((at..<at + 17).compactMap { pair.number(of: $0) }))
+                at += 17
+            }
+            pair.rest(.seconds(11))
+            return (0..<40).map { pair.cost(pair.openings($0, isShort: true)) }
+        },
+        Scenario(name: "SYNs after a rest", streams: 9_000) { pair in
+            pair.rest(.seconds(11))
+            return (0..<4).map { pair.cost(pair.openings($0, isShort: true)) }
+        },
+        Scenario(name: "flows that hold much closed", hasAssociation: true) { pair in
+            for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<4).map { turn in
+                let first = UInt32(turn * 4_000)
+                for flow in 0..<60 {
+                    for part in 0..<4 {
+                        _ = pair.cost(
+                            pair.datagrams(60, isOrdered: true) {
+                                (UInt16(turn * 60 + flow), first + UInt32(part * 60 + $0) * 2 + 100)
+                            }, isAtOnce: true)
+                    }
+                }
+                return pair.cost(
+                    pair.statements(.closed, count: 60) { UInt16(turn * 60 + $0) }, isAtOnce: true)
+            }
+        },
+        Scenario(name: "segments before the keys from another path", streams: 1, uplinks: 2) {
+            pair in
+            _ = pair.cost(pair.openings(0, isShort: true, count: 16))
+            return (0..<20).map { pair.cost(pair.keyless(16), path: $0 & 1) }
+        },
+        Scenario(name: "turns behind the end of 1,000 associations", hasAssociation: true) { pair in
+            pair.endAssociations(1_000)
+        },
+        Scenario(name: "resets of 40,000 subflows, all of them", streams: 40_000) { pair in
+            (0..<2_300).map { turn in
+                pair.cost(pair.resets((0..<17).compactMap { pair.number(of: turn * 17 + $0) }))
+            }
+        },
         Scenario(name: "reports of datagrams", hasAssociation: true) { pair in
             (0..<20).map { turn in pair.cost(pair.reports(turn)) }
         },
@@ -369,6 +534,7 @@ private final class HostilePair {
     var accepted: [StreamHandle] = []
     var opened: [StreamHandle] = []
     private var association: StreamHandle?
+    private var associations: [StreamHandle] = []
     private var generation: UInt16 = 1_000
     private var next: UInt16 = 50_000
     private let head = UnsafeMutableRawPointer.allocate(
@@ -395,6 +561,14 @@ private final class HostilePair {
         concentrator = Endpoint(configuration: other, seed: Self.key(8), at: now)
         proxy.addUplink(
             Uplink(number: 0, name: "memory", datagramLimit: scenario.datagramLimit), at: now)
+        if scenario.uplinks > 1 {
+            for i in 1..<scenario.uplinks {
+                proxy.addUplink(
+                    Uplink(
+                        number: UplinkNumber(i), name: "memory \(i)",
+                        datagramLimit: scenario.datagramLimit), at: now)
+            }
+        }
         for _ in 0..<scenario.streams {
             opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
             if opened.count % 100 == 0 { turn() }
@@ -416,10 +590,11 @@ private final class HostilePair {
         concentrator.advance(to: now)
         while proxy.nextEvent() != nil {}
         answer()
-        carry(proxy) { self.receive($0) }
+        carry(proxy) { self.receive($0, uplink: $1.uplink) }
         carry(concentrator) {
             self.proxy.receive(
-                $0, from: Self.there, local: Self.here.address, uplink: 0, at: self.now)
+                $0, from: Self.there, local: Self.here.address,
+                uplink: UplinkNumber(Int($1.remote.port - Self.here.port)), at: self.now)
         }
     }
 
@@ -431,18 +606,23 @@ private final class HostilePair {
                 handle.answer(with: .connected, at: now)
             case .associating(let handle, _):
                 association = handle
+                associations.append(handle)
                 handle.answer(with: .connected, at: now)
             default: break
             }
         }
     }
 
-    private func receive(_ datagram: UnsafeMutableRawBufferPointer) {
+    /// Each uplink has a port of its own.
+    private func receive(_ datagram: UnsafeMutableRawBufferPointer, uplink: UplinkNumber = 0) {
+        let source = SocketAddress(Self.here.address, port: Self.here.port + UInt16(uplink.value))
         concentrator.receive(
-            datagram, from: Self.here, local: Self.there.address, uplink: 0, at: now)
+            datagram, from: source, local: Self.there.address, uplink: 0, at: now)
     }
 
-    private func carry(_ from: Endpoint, _ take: (UnsafeMutableRawBufferPointer) -> Void) {
+    private func carry(
+        _ from: Endpoint, _ take: (UnsafeMutableRawBufferPointer, DatagramBatch.Run) -> Void
+    ) {
         var more = true
         while more {
             more = from.transmit(into: batch, at: now)
@@ -451,7 +631,7 @@ private final class HostilePair {
                     let n = min(run.segmentSize, run.length - i * run.segmentSize)
                     take(
                         UnsafeMutableRawBufferPointer(
-                            start: batch.arena + run.offset + i * run.segmentSize, count: n))
+                            start: batch.arena + run.offset + i * run.segmentSize, count: n), run)
                 }
             }
             batch.removeAll()
@@ -463,7 +643,7 @@ private final class HostilePair {
         now += .microseconds(200)
         concentrator.advance(to: now)
         answer()
-        carry(concentrator) { _ in }
+        carry(concentrator) { _, _ in }
     }
 
     /// The cost of each of `count` full datagrams of an upload.
@@ -476,7 +656,7 @@ private final class HostilePair {
                 stream.commitWrite(space.count, at: now)
             }
             now += .microseconds(200)
-            carry(proxy) { datagram in
+            carry(proxy) { datagram, _ in
                 let start = threadTime()
                 self.receive(datagram)
                 if datagram.count > 1_400 { costs.append(threadTime() - start) }
@@ -492,12 +672,14 @@ private final class HostilePair {
     // MARK: The other part
 
     /// What `frames` cost in one datagram.
-    func cost(_ frames: [UInt8], isAtOnce: Bool = false) -> Double {
+    func cost(_ frames: [UInt8], isAtOnce: Bool = false, path: Int = 0) -> Double {
         if !isAtOnce { tick() }
-        guard var datagram = proxy.forge(frames, path: 0) else { preconditionFailure("no session") }
+        guard var datagram = proxy.forge(frames, path: PathID(path)) else {
+            preconditionFailure("no session")
+        }
         return datagram.withUnsafeMutableBytes { bytes in
             let start = threadTime()
-            receive(bytes)
+            receive(bytes, uplink: UplinkNumber(path))
             return threadTime() - start
         }
     }
@@ -649,7 +831,7 @@ private final class HostilePair {
             opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
             now += .microseconds(200)
             concentrator.advance(to: now)
-            carry(proxy) { datagram in
+            carry(proxy) { datagram, _ in
                 let start = threadTime()
                 self.receive(datagram)
                 costs.append(threadTime() - start)
@@ -803,6 +985,21 @@ private final class HostilePair {
         return bytes
     }
 
+    /// That paths are gone.
+    func losses(of paths: Range<Int>) -> [UInt8] {
+        paths.flatMap { path -> [UInt8] in
+            generation &+= 1
+            var bytes = [UInt8](repeating: 0, count: PathStateFrame.size)
+            bytes.withUnsafeMutableBytes {
+                PathStateFrame(
+                    path: UInt8(path), generation: generation, incarnation: 0, isOpen: false,
+                    isBackup: false, isSilent: false, mode: 0
+                ).write(into: $0.baseAddress!)
+            }
+            return bytes
+        }
+    }
+
     // MARK: Datagrams
 
     var associationNumber: UInt16 {
@@ -830,12 +1027,14 @@ private final class HostilePair {
     }
 
     /// A datagram's worth of flows that are not known yet.
-    func flows(_ turn: Int, moved: Int = 0) -> [UInt8] {
-        (0..<84).flatMap { (i: Int) -> [UInt8] in
+    func flows(
+        _ turn: Int, moved: Int = 0, count: Int = 84, sequence: UInt32 = 0
+    ) -> [UInt8] {
+        (0..<count).flatMap { (i: Int) -> [UInt8] in
             let n = turn * 84 + i
             return datagram(
                 DatagramFrame(
-                    flow: UInt16(n & 0x7fff), sequence: 0,
+                    flow: UInt16(n & 0x7fff), sequence: sequence, isOrdered: sequence > 0,
                     opening: .init(
                         association: 1,
                         target: Target(
@@ -866,8 +1065,10 @@ private final class HostilePair {
         return all
     }
 
-    func statements(_ what: FlowFrame.Statement, _ flow: (Int) -> UInt16) -> [UInt8] {
-        (0..<340).flatMap { i -> [UInt8] in
+    func statements(
+        _ what: FlowFrame.Statement, count: Int = 340, _ flow: (Int) -> UInt16
+    ) -> [UInt8] {
+        (0..<count).flatMap { i -> [UInt8] in
             var bytes = [UInt8](repeating: 0, count: FlowFrame.size)
             bytes.withUnsafeMutableBytes {
                 FlowFrame(what, flow: flow(i)).write(into: $0.baseAddress!)
@@ -969,12 +1170,60 @@ private final class HostilePair {
         return s
     }
 
-    private func many(_ make: () -> Segment) -> [UInt8] {
+    private func many(_ count: Int = .max, _ make: () -> Segment) -> [UInt8] {
         var all: [UInt8] = []
-        while true {
+        for _ in 0..<min(count, 1_000) {
             let one = frames(of: [(make(), 0)], number: next)
             if all.count + one.count > 1_430 { return all }
             all += one
+        }
+        return all
+    }
+
+    /// Acknowledgements of the latest connections, which have no keys.
+    func keyless(_ count: Int) -> [UInt8] {
+        var all: [UInt8] = []
+        for i in 0..<count {
+            var s = Segment()
+            s.flags = .ack
+            s.sequence = SubflowSequence(UInt32(next &- UInt16(i)) << 8) + 1
+            s.window = 60_000
+            all += frames(of: [(s, 0)], number: next &- UInt16(i))
+        }
+        return all
+    }
+
+    /// Turns in each of which 22 associations end that had a datagram each from elsewhere a moment
+    /// ago.
+    func endAssociations(_ count: Int) -> [Double] {
+        var mine: [StreamHandle] = []
+        for i in 0..<count {
+            mine.append(proxy.openAssociation(policy: .lowestDelay, at: now))
+            if i % 20 == 0 { turn() }
+        }
+        for _ in 0..<50 { turn() }
+        let payload = [UInt8](repeating: 65, count: 4)
+        for handle in associations {
+            _ = payload.withUnsafeBytes {
+                concentrator.send(
+                    $0, on: handle,
+                    to: Target(host: .address(IPAddress(v4: 0x0a00_0001)), port: 9), at: now)
+            }
+        }
+        tick()
+        return (0..<associations.count / 22).map { turn in
+            let ends = associations[turn * 22..<turn * 22 + 22].flatMap { handle -> [UInt8] in
+                guard let tcp = handle.connection.subflow(0) else { return [] }
+                var s = Segment()
+                s.flags = [.ack, .rst]
+                s.sequence = tcp.receiveNext
+                s.acknowledgement = tcp.sendNext
+                s.options.present = .fastClose
+                s.options.fastClose.receiverKey = handle.connection.localKey
+                return frames(of: [(s, 0)], number: tcp.remotePort)
+            }
+            _ = cost(ends, isAtOnce: true)
+            return turnCost()
         }
     }
 
@@ -987,6 +1236,49 @@ private final class HostilePair {
         }
     }
 
+    /// One to each connection.
+    func joinsToEach() -> [UInt8] {
+        accepted.prefix(16).flatMap { stream -> [UInt8] in
+            var s = syn()
+            s.options.present = .join
+            s.options.join.form = .syn(token: stream.connection.localToken, nonce: UInt32(next))
+            return frames(of: [(s, 0)], number: next)
+        }
+    }
+
+    /// Seven to one of the connections.
+    func joinsToOne(_ i: Int) -> [UInt8] {
+        var all: [UInt8] = []
+        for _ in 0..<7 {
+            var s = syn()
+            s.options.present = .join
+            s.options.join.form = .syn(token: accepted[i].connection.localToken, nonce: 7)
+            all += frames(of: [(s, 0)], number: next)
+        }
+        return all
+    }
+
+    /// The third packets of what `joinsToOne` has joined, with wrong proofs.
+    func proofs(_ which: Range<Int>) -> [UInt8] {
+        var all: [UInt8] = []
+        for i in which {
+            for k in 1..<8 {
+                guard let tcp = accepted[i].connection.subflow(SubflowIndex(k)) else { continue }
+                var s = Segment()
+                s.flags = .ack
+                s.sequence = tcp.receiveNext
+                s.acknowledgement = tcp.sendNext
+                s.window = 60_000
+                s.options.present = .join
+                s.options.join.form = .ack(.init())
+                let one = frames(of: [(s, 0)], number: tcp.remotePort)
+                if all.count + one.count > 1_430 { return all }
+                all += one
+            }
+        }
+        return all
+    }
+
     private func opening(isShort: Bool) -> Segment {
         var s = syn()
         if isShort { s.options.present = [] }
@@ -995,8 +1287,8 @@ private final class HostilePair {
         return s
     }
 
-    func openings(_ turn: Int, isShort: Bool = false) -> [UInt8] {
-        many { opening(isShort: isShort) }
+    func openings(_ turn: Int, isShort: Bool = false, count: Int = .max) -> [UInt8] {
+        many(count) { opening(isShort: isShort) }
     }
 
     /// SYNs of the numbers of others, as a proxy sends them that has forgotten everything.
