@@ -128,8 +128,8 @@ enum Limits {
     /// Connections of sessions that have ended that fail in each `advance` and `transmit`.
     static let streamsPerTurn = 64
     /// What notifying connections of what a datagram said of a path may cost in each `advance` and
-    /// `transmit` (`ArrivalWork`): both together as much as reading one. The others hear of it in the following
-    /// turns, or before they are used.
+    /// `transmit` (`ArrivalWork`): both together as much as reading one. The others hear of it in
+    /// the following turns, or before they are used next.
     static let newsPerTurn = 23_000
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32

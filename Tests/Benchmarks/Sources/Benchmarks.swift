@@ -5,8 +5,9 @@ import Glibc
 ///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor]
 ///                [worst[:TEXT]] [rules]
 ///
-/// Without a name all are run; with TEXT those of the worst datagrams whose name holds it. Build with `-c release`. What the real programs cost on loopback, in
-/// CPU seconds per gigabyte, is measured by `Tests/Benchmarks/programs.py`.
+/// Without a name all are run; with TEXT those of the worst datagrams whose name holds it. Build
+/// with `-c release`. What the real programs cost on loopback, in CPU seconds per gigabyte, is
+/// measured by `Tests/Benchmarks/programs.py`.
 @main struct Benchmarks {
     static let all: [(name: String, run: @Sendable () -> [Figure])] = [
         ("codec", CodecBenchmark.run),
