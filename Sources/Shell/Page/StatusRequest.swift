@@ -1,3 +1,5 @@
+import Measures
+
 /// A request to the status page: everything that a decision about it goes by.
 public struct StatusRequest: Equatable {
     /// As it came: `GET`, `HEAD`, `POST` or something else.
@@ -6,7 +8,7 @@ public struct StatusRequest: Equatable {
     public var path: String
     /// What stands behind the question mark, decoded; of each name the first.
     public var query: [String: String] = [:]
-    /// Where the client believes itself to be.
+    /// Where the client believes itself to be: `HOST` or `HOST:PORT`, or nothing at all.
     public var host: String?
     /// The page that asks (RFC 6454), which a browser adds by itself and no page can forge.
     public var origin: String?
@@ -28,7 +30,7 @@ public struct StatusRequest: Equatable {
     public var form: [String: String] { Self.fields(body[...]) }
 
     /// Nil where `head`, up to its empty line, is no request of HTTP/1 that is served here: one
-    /// field of each name, a body by its length only.
+    /// field of each name, a Host that is one, a body by its length only.
     init?(head: [UInt8]) {
         var lines = head.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)[...]
         guard let first = lines.popFirst() else { return nil }
@@ -46,7 +48,7 @@ public struct StatusRequest: Equatable {
             let value = Self.text(line[line.index(after: colon)...])
             let isOnly =
                 switch Self.text(line[..<colon]).lowercased() {
-                case "host": Self.take(value, &host)
+                case "host": Self.isHost(value) && Self.take(value, &host)
                 case "origin": Self.take(value, &origin)
                 case "sec-fetch-site": Self.take(value, &fetchSite)
                 case "sec-fetch-mode": Self.take(value, &fetchMode)
@@ -62,6 +64,27 @@ public struct StatusRequest: Equatable {
             let count = Int(length)
         else { return nil }
         bodyLength = count
+    }
+
+    /// `uri-host [ ":" port ]` (RFC 9110 section 7.2), or nothing; user information is no part of
+    /// it, and its colon would be taken for the port's.
+    private static func isHost(_ value: String) -> Bool {
+        var rest = value.utf8[...]
+        if rest.first == UInt8(ascii: "["), let end = rest.firstIndex(of: UInt8(ascii: "]")) {
+            let address = value[value.index(after: rest.startIndex)..<end]
+            guard address.contains(":"), IPAddress(String(address)) != nil else { return false }
+            rest = rest[value.utf8.index(after: end)...]
+        } else {
+            rest = rest.drop { byte in
+                switch byte {
+                case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+                case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"): true
+                default: false
+                }
+            }
+        }
+        guard let colon = rest.popFirst() else { return true }
+        return colon == UInt8(ascii: ":") && rest.allSatisfy { (0x30...0x39).contains($0) }
     }
 
     /// False where the field was there already: one too many for a browser, and nobody else cares.
