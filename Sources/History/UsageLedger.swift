@@ -129,11 +129,11 @@ public struct UsageLedger: Sendable {
     /// Everything that was counted of anybody, in the order of the names.
     public var sources: [Source] { totals.keys.sorted() }
 
-    /// Of one uplink, of all users, from a local day (20260131) on, that day included; 62 days back
-    /// at most.
-    public func volume(uplink: String, sinceDay day: Int) -> Volume {
+    /// Of one uplink, of all users, on a local day (20260131); 62 days back at most. What a clock
+    /// that was ahead has counted on later days is none of it.
+    public func volume(uplink: String, day: Int) -> Volume {
         days.reduce(into: Volume()) { sum, row in
-            if row.key.source.uplink == uplink, row.key.period >= day { sum += row.value }
+            if row.key.source.uplink == uplink, row.key.period == day { sum += row.value }
         }
     }
 

@@ -129,7 +129,7 @@ extension LivePage {
         let usage = source.recorder.usage, uplink = row.name
         guard usage.total(of: .init(uplink: uplink)).total > 0 else { return }
         let now = UsageHour(milliseconds: source.recorder.time)
-        json.field("today", usage.volume(uplink: uplink, sinceDay: now.day).total)
+        json.field("today", usage.volume(uplink: uplink, day: now.day).total)
         json.field("month", usage.volume(uplink: uplink, month: now.month).total)
     }
 

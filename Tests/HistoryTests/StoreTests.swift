@@ -80,7 +80,7 @@ private final class Told: Sendable {
         #expect(ledger.total(of: wlan) == Volume(sent: 155, received: 7))
         #expect(ledger.total(of: alice) == Volume(sent: 1, received: 2))
         #expect(
-            ledger.volume(uplink: "wlan0", sinceDay: UsageHour(milliseconds: now).day).sent == 55)
+            ledger.volume(uplink: "wlan0", day: UsageHour(milliseconds: now).day).sent == 55)
         #expect(!ledger.hasUnsaved)
         var about = stat()
         stat(settings.path, &about)
