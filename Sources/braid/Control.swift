@@ -30,7 +30,7 @@ enum Control {
         }
         // Asked for its status first, so that nothing is changed while it isn't clear in which of
         // them.
-        let living = paths.filter { (try? ControlClient.ask(path: $0, line: "status")) != nil }
+        let living = paths.filter(answers)
         switch living.count {
         case 1: return try reply(to: request, at: living[0], timeout)
         case 0:
@@ -43,6 +43,11 @@ enum Control {
             throw Complaint.input(
                 "several run here; choose one with --control: \(living.joined(separator: " or "))")
         }
+    }
+
+    /// Whether somebody of this user does at `path`.
+    static func answers(_ path: String) -> Bool {
+        (try? ControlClient.ask(path: path, line: "status")) != nil
     }
 
     private static func reply(

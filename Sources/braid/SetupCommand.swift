@@ -65,11 +65,11 @@ struct SetupConcentratorCommand: ParsableCommand {
             Swift.print("then: an invitation for \(user), as braid user invite \(user) makes it")
             return
         }
-        try plan.perform { Swift.print($0) }
         let file = "\(options.path)/concentrator.yaml"
-        if !options.hasService {
-            Swift.print("Start it with: braid concentrator --config \(file)")
-        }
+        let isThere = access(file, F_OK) == 0
+        try plan.perform { Swift.print($0) }
+        // Behind the code, which fills a screen.
+        defer { if !options.hasService { sayStart(file, isThere) } }
         guard !UserDirectory("\(stateFolder)/users").isTaken(user) else {
             Swift.print(
                 "\(user) is invited or in already. Another link: braid user invite NAME; in"
@@ -78,6 +78,18 @@ struct SetupConcentratorCommand: ParsableCommand {
         }
         let invite = try UserInviteCommand.parse([user, "--config", file])
         try invite.run()
+    }
+
+    /// What is left to do where no service starts it; `isThere`: an earlier setup made `file`.
+    private func sayStart(_ file: String, _ isThere: Bool) {
+        if isThere,
+            let options = try? ConcentratorOptions.parse(["--config", file]),
+            let path = (try? options.read()).flatMap(options.controlPath), Control.answers(path)
+        {
+            Swift.print("A concentrator runs here already: it answers at \(path).")
+        } else {
+            Swift.print("Start it with: braid concentrator --config \(file)")
+        }
     }
 
     private var stateFolder: String {

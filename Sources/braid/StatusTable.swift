@@ -58,7 +58,7 @@ enum StatusTable {
     }
 
     /// Why the mode is what it is, where it follows from use.
-    private static func reason(_ session: ServerStatus.Session) -> String {
+    static func reason(_ session: ServerStatus.Session) -> String {
         session.modeReason.map { " (auto: \($0))" } ?? ""
     }
 

@@ -45,13 +45,18 @@ struct ConcentratorOptions: ParsableArguments {
                 + " and say braid reload")
     }
 
+    /// Where a concentrator with `configuration` is asked, if one has been here.
+    func controlPath(_ configuration: ConcentratorConfiguration) -> String? {
+        control.control ?? configuration.program.control
+            ?? ControlPath.places(ConfigurationKind.concentrator.rawValue)
+            .first(where: { access($0, F_OK) == 0 })
+    }
+
     /// Has a running concentrator read its users anew; says in a sentence where that is not so.
     func takeEffect(_ configuration: ConcentratorConfiguration) throws -> String {
-        let places = ControlPath.places(ConfigurationKind.concentrator.rawValue)
-        guard
-            let path = control.control ?? configuration.program.control
-                ?? places.first(where: { access($0, F_OK) == 0 })
-        else { return "no concentrator runs here: it holds from its next start on" }
+        guard let path = controlPath(configuration) else {
+            return "no concentrator runs here: it holds from its next start on"
+        }
         do {
             _ = try Control.ask("reload", at: path)
             return "in effect"

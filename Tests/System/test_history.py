@@ -85,6 +85,12 @@ def watch(w, pair):
     check(screen.wait(10) == 128 + signal.SIGTERM, "ended otherwise")
     w.wait(lambda: shown(b"\x1b[?1049l"), "the screen to be left")
     check(termios.tcgetattr(other) == before, "the terminal is not as it was")
+    # Behind another program it is stopped, as any, and ends when it is told to: `timeout` is one such.
+    behind = ["setsid", "--ctty", "--wait", "sh", "-c", 'timeout --kill-after 5 1 "$0" "$@"; exit $?', w.braid, "status", "--watch",
+              "--control", pair.control[0]]
+    check(subprocess.run(behind, stdin=other, stdout=other, stderr=other, timeout=30, env={**os.environ, "TERM": "xterm"}).returncode
+          == 124, "timeout had to kill the screen")
+    check(termios.tcgetattr(other) == before, "the terminal is not as it was behind another program")
     os.close(main)
     os.close(other)
 

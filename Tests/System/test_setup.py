@@ -66,12 +66,16 @@ def test_a_pair_in_two_commands(w):
     before = open(f"{there}/concentrator.key").read()
     again = braid(w, "setup", "concentrator", "--user", "alice", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
     check(again.returncode == 0 and "braid user remove alice" in again.stdout and "left as it is" in again.stdout and open(f"{there}/concentrator.key").read() == before, f"{again}")
+    check(said.endswith(f"Start it with: braid concentrator --config {there}/concentrator.yaml\n"), said)
+    check("Start it with" in again.stdout, f"{again}")
     config = f"{there}/concentrator.yaml"
     control = f"{w.folder}/c.sock"
     with open(config, "a") as file:
         file.write(f"egress: {{ deny: [] }}\nuser: root\ncontrol: {control}\n")
     concentrator = w.start(w.net, [w.braid, "concentrator", "--config", config], "concentrator")
     w.wait(lambda: os.path.exists(control), "the concentrator")
+    again = done(w, "setup", "concentrator", "--user", "alice", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
+    check(f"runs here already: it answers at {control}" in again and "Start it with" not in again, again)
     # What can't be a proxy does not use the invitation up.
     for wrong in ("bogus", "mixed://0.0.0.0:1080", "socks6://127.0.0.1:1080"):
         refused = braid(w, "join", link, "--listen", wrong, "--run-as", "root", "--folder", here, space=w.app)

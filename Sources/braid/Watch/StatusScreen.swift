@@ -135,14 +135,16 @@ struct StatusScreen {
 
     private func head(_ document: StatusDocument, columns: Int, now: Int64) -> [Line] {
         let status = document.status
-        let name = "braid \(status.role) \(document.version)"
+        let name =
+            "braid \(status.role) \(document.version), up \(StatusTable.duration(status.uptimeSeconds))"
         let clock = String(UsageTable.clock(now).prefix(8))
         let pad = max(1, columns - name.count - clock.count)
-        var what = "up \(StatusTable.duration(status.uptimeSeconds)), "
+        var what = ""
         if status.role == "proxy" {
             what +=
                 status.sessions.first.map {
-                    "connected for \(StatusTable.duration($0.ageSeconds)), mode \($0.mode), "
+                    "connected for \(StatusTable.duration($0.ageSeconds)), "
+                        + "mode \($0.mode)\(StatusTable.reason($0)), "
                 } ?? "not connected to the concentrator, "
         } else {
             what += StatusTable.counted(status.sessions.count, "session") + ", "

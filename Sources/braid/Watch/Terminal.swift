@@ -48,12 +48,16 @@ final class Terminal {
 
     private func open() {
         guard !isOpen else { return }
-        isOpen = true
         if tcgetattr(STDIN_FILENO, &before) == 0 {
+            // Behind another program the system stops this one here, while it can still be ended.
+            sigprocmask(SIG_UNBLOCK, &watched, nil)
+            tcsetattr(STDIN_FILENO, TCSANOW, &before)
+            sigprocmask(SIG_BLOCK, &watched, nil)
             var now = before
             now.c_lflag &= ~UInt32(ICANON | ECHO)
             tcsetattr(STDIN_FILENO, TCSANOW, &now)
         }
+        isOpen = true
         // The alternate screen, no cursor, and lines that are cut rather than broken.
         Output.write("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l\u{1b}[2J")
     }
@@ -63,7 +67,10 @@ final class Terminal {
         guard isOpen else { return }
         isOpen = false
         Output.write("\u{1b}[?7h\u{1b}[?25h\u{1b}[0m\u{1b}[?1049l")
-        if isatty(STDIN_FILENO) != 0 { tcsetattr(STDIN_FILENO, TCSANOW, &before) }
+        // Behind another program its way is that one's, and the system would stop this one here.
+        let foremost = tcgetpgrp(STDIN_FILENO)
+        guard isatty(STDIN_FILENO) != 0, foremost < 0 || foremost == getpgrp() else { return }
+        tcsetattr(STDIN_FILENO, TCSANOW, &before)
     }
 
     /// False where the terminal is gone.
