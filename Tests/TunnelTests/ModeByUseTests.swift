@@ -164,15 +164,20 @@ import Testing
         #expect(it.machine.mode == .single)
     }
 
-    /// Where pauses are short the mode stays up from page to page.
+    /// Where pauses are short the mode stays up from one transfer to the next, from the third on:
+    /// the quiet time has doubled twice by then, to 6 s.
     @Test func shortPausesAreBridged() {
         var it = Clocked()
-        for _ in 0..<10 {
-            it.run(2.5, transfer: 300_000)
+        for transfer in 1...10 {
+            it.run(6, transfer: 300_000)
+            #expect(it.machine.mode == .full)
             it.run(4)
+            #expect(it.machine.mode == (transfer < 3 ? .single : .full), "\(transfer)")
         }
-        #expect(it.changes <= 3)
-        it.run(6)
+        #expect(it.changes == 5)
+        it.run(1.5)
+        #expect(it.machine.mode == .full)
+        it.run(0.5)
         #expect(it.machine.mode == .single)
     }
 
