@@ -265,7 +265,9 @@ import Testing
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(1))
         let before = path.waiting.count
-        let frames = (0..<60).flatMap { frame(Segment(), UInt16(50_000 + $0)) }
+        var unknown = Segment()
+        unknown.flags = .ack
+        let frames = (0..<60).flatMap { frame(unknown, UInt16(50_000 + $0)) }
         try SkippedFrameTests.inject(frames, toProxy: false, world)
         #expect(path.waiting.work <= ArrivalWork.maximumSent)
         #expect(
