@@ -30,13 +30,12 @@ extension Connection {
     /// head, which is complete but for that; its mapping is cut to them. A head may say more than a
     /// bulk segment's: keys in the first flight, SACK blocks, values that have changed.
     func fit(_ wanted: Int, behind segment: inout Segment, _ member: MemberSubflow) -> Int {
-        let context = sealing[member.index.value]
         let space = member.tcp.sendSegmentSize &+ SealedSegment.paddedHead
-        guard wanted &+ SealedSegment.maximumHead > space, context.hasWrittenSYN else {
-            return wanted
-        }
+        guard wanted &+ SealedSegment.maximumHead > space,
+            sealing[member.index.value].hasWrittenSYN
+        else { return wanted }
         let head = SealedSegment.headLength(
-            of: segment, payloadLength: wanted, context: context)
+            of: &segment, payloadLength: wanted, context: &sealing[member.index.value])
         guard wanted &+ head > space else { return wanted }
         let length = max(1, space &- head)
         segment.options.dss.mapping?.length = UInt16(truncatingIfNeeded: length)

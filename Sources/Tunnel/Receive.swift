@@ -21,7 +21,8 @@ extension Endpoint {
             guard let record = handshake.open(header, datagram, host, at: now),
                 let session = confirm(handshake, at: now)
             else { return }
-            let end = session.take(record, on: nil, from: source, at: now)
+            let path = session.path(of: record, from: source)
+            let end = session.take(record, on: path, from: source, at: now)
             received(.authentic(end), by: session, at: now)
         } else {
             host.counters.unknownSession += 1
@@ -158,18 +159,19 @@ extension Session {
         guard
             let record = OpenRecord(
                 header, datagram, number: number, keys: epoch,
-                isOfNextEpoch: epoch === keys.next, host, at: now)
+                isOfNextEpoch: keys.isNext(epoch), host, at: now)
         else { return .refused }
+        guard let known else {
+            let opened = path(of: record, from: source)
+            return .authentic(take(record, on: opened, from: source, at: now))
+        }
         return .authentic(take(record, on: known, from: source, at: now))
     }
 
-    /// Reads an authentic record; why the peer closes the session, where it does. `known`: its
-    /// path, where that was looked up already.
-    @inline(__always)
-    func take(
-        _ record: borrowing OpenRecord, on known: Path?, from source: PathAddress, at now: Instant
+    /// Reads an authentic record; why the peer closes the session, where it does.
+    fileprivate func take(
+        _ record: borrowing OpenRecord, on path: Path, from source: PathAddress, at now: Instant
     ) -> SessionEnd? {
-        let path = known ?? self.path(of: record, from: source)
         let isNewest = record.number > path.records.replay.highest
         guard path.records.replay.accept(record.number) else {
             host.counters.replayed += 1; return nil
@@ -184,8 +186,7 @@ extension Session {
     }
 
     /// The path of a record's number, which opens with its first one.
-    @inline(never)
-    private func path(of record: borrowing OpenRecord, from source: PathAddress) -> Path {
+    fileprivate func path(of record: borrowing OpenRecord, from source: PathAddress) -> Path {
         if let known = paths[PathID(record.header.path)] { return known }
         let path = Path(
             id: PathID(record.header.path), uplinkName: "", address: source,

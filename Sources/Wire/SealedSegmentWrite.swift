@@ -32,8 +32,9 @@ extension SealedSegment {
     }
 
     /// How long the head is that `write` would write now, the frame running to the datagram's end.
+    /// Nothing is changed: `inout` spares the copies.
     public static func headLength(
-        of s: borrowing Segment, payloadLength: Int, context: SealedContext
+        of s: inout Segment, payloadLength: Int, context: inout SealedContext
     ) -> Int {
         guard isCompact(s, payloadLength, context) else {
             let options = s.options

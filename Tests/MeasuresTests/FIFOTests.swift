@@ -1,7 +1,7 @@
 import Measures
 import Testing
 
-/// The queue in one array, beside an array that is obviously right.
+/// The queue beside an array that is obviously right.
 @Suite struct FIFOTests {
     @Test func whatGoesInFirstComesOutFirst() {
         var queue = FIFO<Int>(), model: [Int] = []
@@ -20,6 +20,30 @@ import Testing
             #expect(queue.isEmpty == model.isEmpty)
         }
         #expect(Array(queue.all) == model)
+    }
+
+    /// A long one is a list of pieces: it grows and shrinks over many of them.
+    @Test func longOnesAreListsOfPieces() {
+        var queue = FIFO<Int>(), next = 0, expected = 0
+        for (added, taken) in [
+            (70_000, 5_000), (1, 64_000), (3_000, 4_001), (2_048, 1_024), (500, 1_524)
+        ] {
+            for _ in 0..<added { queue.append(next); next += 1 }
+            for _ in 0..<taken {
+                #expect(queue.first == expected)
+                guard queue.popFirst() == expected else {
+                    return #expect(Bool(false), "\(expected)")
+                }
+                expected += 1
+            }
+            #expect(queue.count == next - expected && queue.isEmpty == (next == expected))
+            #expect(Array(queue.all) == Array(expected..<next))
+        }
+        #expect(queue.isEmpty && queue.popFirst() == nil)
+        for i in 0..<5_000 { queue.append(i) }
+        for _ in 0..<10 { queue.popFirst() }
+        queue.removeAll { $0.isMultiple(of: 2) }
+        #expect(Array(queue.all) == (10..<5_000).filter { !$0.isMultiple(of: 2) })
     }
 
     @Test func whatIsTakenOutOfTheMiddleLeavesTheOrder() {

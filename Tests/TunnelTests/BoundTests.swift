@@ -320,7 +320,7 @@ import Testing
         #expect(world.concentrator.host.counters.badFrames == before + 2)
     }
 
-    /// Of the SYNs in a datagram sixteen count, whatever they are for; and a proxy that has more to
+    /// Of the SYNs in a datagram eight count, whatever they are for; and a proxy that has more to
     /// say begins another datagram.
     @Test func synsOfADatagramAreFew() throws {
         let world = try world(807, streams: 1)

@@ -108,7 +108,7 @@ import Testing
                     s.options.present.insert(.sack)
                 }
                 let head = SealedSegment.headLength(
-                    of: s, payloadLength: length, context: pair.initiator)
+                    of: &s, payloadLength: length, context: &pair.initiator)
                 let bytes = pair.write(s, [UInt8](repeating: 0, count: length), fromInitiator: true)
                 #expect(head == bytes.count - length, "measured otherwise than written")
                 if length > 0 {

@@ -13,7 +13,7 @@ struct AgeOrder<Key: Hashable> {
     private var last: UInt64 = 0
 
     /// The oldest first, among them such as are not current.
-    var all: ArraySlice<Place> { places.all }
+    var all: FlattenSequence<[ArraySlice<Place>]> { places.all }
 
     /// The number of the key's new place. `count`: how many keys are kept.
     mutating func add(_ key: Key, count: Int, isCurrent: (Place) -> Bool) -> UInt64 {

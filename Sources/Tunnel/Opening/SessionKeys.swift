@@ -75,6 +75,10 @@ struct SessionKeys {
         return nil
     }
 
+    @inline(__always) func isNext(_ keys: EpochKeys) -> Bool {
+        if let next { next === keys } else { false }
+    }
+
     /// From here on records leave with the next epoch's keys; the old ones open what is still under
     /// way.
     mutating func adoptNext(until: Instant) {
