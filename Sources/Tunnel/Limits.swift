@@ -121,8 +121,8 @@ enum Limits {
     /// Changes of paths that one datagram may announce: a proxy says each path's state once. An
     /// address, of which a concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
-    /// SYNs that one datagram may hold, to open or to join a connection: six
-    /// microseconds each where the memory is new. Those behind them count as lost, and whoever sends begins another
+    /// SYNs that one datagram may hold, to open or to join a connection: six microseconds each
+    /// where the memory is new. Those behind them count as lost, and whoever sends begins another
     /// datagram.
     static let openingsPerDatagram = 8
     /// Connections of sessions that have ended that fail in each `advance` and `transmit`.

@@ -251,10 +251,15 @@ import Testing
             syn.options.join.form = .syn(token: stream.connection.localToken, nonce: 1)
             return frame(syn, UInt16(60_000 + i))
         }
-        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        // States of the past, which say nothing, before them.
+        let states = (0..<20).flatMap { _ in
+            state(1, path.statement.generation &- 9, isOpen: true)
+        }
+        try SkippedFrameTests.inject(states + frames, toProxy: false, world)
         let each = ArrivalWork.frame + ArrivalWork.opening + ArrivalWork.subflowEnd
         let joined = streams.filter { !$0.connection.hasSubflow(path: 1) }.count
-        #expect(joined == ArrivalWork.maximum / each)
+        #expect(joined == (ArrivalWork.maximum - 20 * ArrivalWork.state) / each)
+        #expect(joined < Limits.openingsPerDatagram)
         #expect(world.concentrator.host.counters.tooMuchWork == 1)
     }
 
