@@ -76,7 +76,10 @@ def test_ordinary_user(world):
         for file in (world.braid, *(os.path.join(here, name) for name in ("emulator_inside.py", "lab.py", "runner.py"))):
             shutil.copy(file, folder)
         open_tun_to_everybody(folder)
-        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        own = os.path.join(folder, "temporary")  # where root's is may be nobody else's
+        os.mkdir(own)
+        os.chown(own, 65534, 65534)
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"TMPDIR={own}"]
         measure(f"{folder}/{os.path.basename(world.braid)}", "outage link_down", prefix=nobody, folder=folder)
     finally:
         shutil.rmtree(folder)
