@@ -2,7 +2,7 @@
 /// so that no single operation moves more than `piece` elements, however many there are.
 public struct FIFO<Element> {
     /// Elements of an array.
-    @usableFromInline static var piece: Int { 1024 }
+    @usableFromInline static var piece: Int { 256 }
     /// The oldest ones, from `head` on.
     @usableFromInline var items: [Element] = []
     @usableFromInline var head = 0
@@ -40,7 +40,9 @@ public struct FIFO<Element> {
         } else if pieces[pieces.count - 1].count < Self.piece {
             return pieces[pieces.count - 1].append(item)
         }
-        pieces.append([item])
+        pieces.append([])
+        pieces[pieces.count - 1].reserveCapacity(Self.piece)
+        pieces[pieces.count - 1].append(item)
     }
 
     /// Takes out the oldest.
