@@ -9,6 +9,8 @@ public struct FIFO<Element> {
     /// What came behind them, from `nextPiece` on; all but the last one are full.
     @usableFromInline var pieces: [[Element]] = []
     @usableFromInline var nextPiece = 0
+    /// Empty: the memory of the piece that was taken last, for the next one.
+    @usableFromInline var spare: [Element] = []
 
     /// An empty one.
     @inlinable public init() {}
@@ -41,6 +43,7 @@ public struct FIFO<Element> {
             return pieces[pieces.count - 1].append(item)
         }
         pieces.append([])
+        swap(&spare, &pieces[pieces.count - 1])
         pieces[pieces.count - 1].reserveCapacity(Self.piece)
         pieces[pieces.count - 1].append(item)
     }
@@ -62,12 +65,14 @@ public struct FIFO<Element> {
     /// The array of the oldest is empty: on to the next one.
     @inlinable mutating func goOn() {
         head = 0
-        guard nextPiece < pieces.count else { return items.removeAll(keepingCapacity: true) }
+        items.removeAll(keepingCapacity: true)
+        guard nextPiece < pieces.count else { return }
+        swap(&spare, &items)
         items = []
         swap(&items, &pieces[nextPiece])
         nextPiece += 1
         if nextPiece == pieces.count {
-            pieces.removeAll()
+            pieces.removeAll(keepingCapacity: true)
             nextPiece = 0
         } else if nextPiece >= 64, nextPiece * 2 > pieces.count {
             pieces.removeFirst(nextPiece)

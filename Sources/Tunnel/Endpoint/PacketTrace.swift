@@ -6,6 +6,7 @@ import Wire
 /// The addresses a packet trace shows: a path's own where they are known, made-up ones else, but
 /// always the same pair for a path, so that a subflow stays one conversation.
 extension Session {
+    /// Not inlined: what is seldom done with the whole segment would have it copied each time.
     @inline(never)
     func trace(_ outgoing: inout OutgoingSegment, _ path: Path, at now: Instant) {
         traceOutgoing(outgoing.segment, outgoing.payload, path, at: now)

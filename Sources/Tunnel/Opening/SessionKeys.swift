@@ -10,7 +10,7 @@ final class EpochKeys {
     private(set) var send: RecordCipher?
     private(set) var receive: RecordCipher?
     let since: Instant
-    private(set) var isDead = false
+    var isDead: Bool { if send == nil { true } else { false } }
 
     init(epoch: UInt8, suite: CipherSuite, keys: NoiseHandshake.TransportKeys, since: Instant) {
         self.epoch = epoch
@@ -21,7 +21,6 @@ final class EpochKeys {
     func wipe() {
         send = nil
         receive = nil
-        isDead = true
     }
 
     /// As `RecordCipher.seal`; nil where the keys are dead.
