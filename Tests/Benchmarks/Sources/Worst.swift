@@ -365,14 +365,7 @@ private struct Scenario: Sendable {
             for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
             return (0..<4).map { turn in
                 let first = UInt32(turn * 4_000)
-                for part in 0..<4 {
-                    for flow in 0..<70 {
-                        _ = pair.cost(
-                            pair.datagrams(60, isOrdered: true) {
-                                (UInt16(flow), first + UInt32(part * 60 + $0) * 2 + 2)
-                            }, isAtOnce: true)
-                    }
-                }
+                pair.holdBack(flows: 70, from: first + 2)
                 return pair.cost(
                     pair.datagrams(70, isOrdered: true) { (UInt16($0), first + 2_000) },
                     isAtOnce: true)
@@ -383,14 +376,7 @@ private struct Scenario: Sendable {
             for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
             return (0..<4).map { turn in
                 let first = UInt32(turn * 4_000)
-                for part in 0..<4 {
-                    for flow in 0..<60 {
-                        _ = pair.cost(
-                            pair.datagrams(60, isOrdered: true) {
-                                (UInt16(flow), first + UInt32(part * 60 + $0) * 2 + 100)
-                            }, isAtOnce: true)
-                    }
-                }
+                pair.holdBack(flows: 60, from: first + 100)
                 return pair.cost(
                     pair.datagrams(60, isOrdered: true) { (UInt16($0), first + 50) },
                     isAtOnce: true)
@@ -1041,6 +1027,19 @@ private final class HostilePair {
                             host: .address(IPAddress(v4: 0x0a00_0000 + UInt32(n + moved))), port: 9)
                     ),
                     payload: Self.none))
+        }
+    }
+
+    /// 240 ordered datagrams of each of so many flows come that have to wait: every other number
+    /// from `first` on.
+    func holdBack(flows: Int, from first: UInt32) {
+        for part in 0..<4 {
+            for flow in 0..<flows {
+                _ = cost(
+                    datagrams(60, isOrdered: true) {
+                        (UInt16(flow), first + UInt32(part * 60 + $0) * 2)
+                    }, isAtOnce: true)
+            }
         }
     }
 
