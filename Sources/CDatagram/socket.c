@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/uio.h>
@@ -121,6 +122,11 @@ int braid_connect(int fd, const struct braid_address *to) {
     struct sockaddr_storage name;
     socklen_t size = braid_to_sockaddr(to, &name);
     return connect(fd, (struct sockaddr *)&name, size) < 0 ? -errno : 0;
+}
+
+bool braid_has_settled(int fd) {
+    struct pollfd wanted = { .fd = fd, .events = POLLOUT };
+    return poll(&wanted, 1, 0) > 0;
 }
 
 int braid_accept(int fd, struct braid_address *from) {

@@ -25,9 +25,12 @@ final class OutboundConnection: StreamOwner {
         began = server.driver.now
     }
 
-    /// Begins to dial.
+    /// Begins to dial. What is on this machine answers in the same datagram that accepts the
+    /// connection.
     func start() {
-        dial = Dial(target, user: user, server.dialer) { [weak self] in self?.dialled($0) }
+        let dial = Dial(target, user: user, server.dialer) { [weak self] in self?.dialled($0) }
+        self.dial = dial
+        dial.settle()
     }
 
     private func dialled(_ outcome: Dial.Outcome) {

@@ -94,6 +94,12 @@ public final class Dial {
 
     deinit { cancel() }
 
+    /// Ends the dial at once where an attempt has its outcome already (`Attempt.settle`): `done` is
+    /// called before this returns.
+    public func settle() {
+        for (_, attempt) in attempts { attempt.settle() }
+    }
+
     /// Gives the dial up without a word.
     public func cancel() {
         done = nil

@@ -82,6 +82,12 @@ public final class StreamSocket {
             socket = nil
         }
 
+        /// Ends the attempt at once where the kernel knows its outcome already, as it does of this
+        /// machine's own services: `done` is called before this returns, not an iteration later.
+        public func settle() {
+            if let socket, braid_has_settled(socket.descriptor) { finishConnecting() }
+        }
+
         /// Fails in the next iteration: nobody expects an answer before `connect` returned.
         private func fail(_ loop: EventLoop, _ code: Int32) {
             let timer = loop.timer(for: self) {

@@ -64,6 +64,43 @@ func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: S
         #expect(!called)
     }
 
+    /// What the kernel knows already is said at once; what it doesn't, when it does.
+    @Test func anAttemptSettles() throws {
+        let loop = try EventLoop()
+        let listener = try StreamListener(anyPort, loop: loop) { _, _ in }
+        let full = braid_socket_stream(1)
+        defer { Glibc.close(full) }
+        var address = braid_address(anyPort)
+        try #require(braid_bind(full, &address) == 0 && braid_listen(full, 0) == 0)
+        try #require(braid_local_address(full, &address) == 0)
+        let waiting = SocketAddress(address)
+        /// Errno, 0 where it is connected.
+        var codes: [Int32] = []
+        func connect(_ remote: SocketAddress) -> StreamSocket.Attempt {
+            StreamSocket.connect(to: remote, loop: loop) { result in
+                do throws(SystemError) { try result.get().close(); codes.append(0) } catch {
+                    codes.append(error.code)
+                }
+            }
+        }
+        let good = connect(listener.address)
+        #expect(codes.isEmpty)
+        good.settle()
+        good.settle()
+        #expect(codes == [0])
+        listener.close()
+        connect(listener.address).settle()
+        #expect(codes == [0, ECONNREFUSED])
+        connect(waiting).settle()
+        let undecided = connect(waiting), cancelled = connect(listener.address)
+        undecided.settle()
+        cancelled.cancel()
+        cancelled.settle()
+        _ = loop.run(until: .milliseconds(50)) { false }
+        #expect(codes == [0, ECONNREFUSED, 0])
+        withExtendedLifetime(undecided) {}
+    }
+
     @Test func resetArrivesAsReset() throws {
         let loop = try EventLoop()
         let (client, server) = try connectedPair(loop)

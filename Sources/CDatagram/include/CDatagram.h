@@ -2,6 +2,7 @@
 // Batched datagram I/O, control messages and socket options that Glibc's Swift overlay does not show,
 // as plain functions and structs. Every function that can fail returns a negative errno.
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -59,6 +60,8 @@ int braid_connect(int fd, const struct braid_address *to);
 int braid_accept(int fd, struct braid_address *from);
 int braid_local_address(int fd, struct braid_address *out);
 int braid_remote_address(int fd, struct braid_address *out);
+// Whether a socket that connects has done so, or has failed to.
+bool braid_has_settled(int fd);
 // The pending error of a socket (SO_ERROR), as a positive errno or 0.
 int braid_socket_error(int fd);
 int braid_set_reuse_address(int fd);
