@@ -40,8 +40,9 @@ extension InstantLoop {
 
     /// Whether anything was done.
     @discardableResult func runInstant() -> Bool {
-        // No engine needs more turns at one instant.
-        let maximumTurns = 5_000
+        // No engine needs more turns at one instant, nor as many in which nothing leaves it: of a
+        // thousand connections some hear of a path's change in each.
+        let maximumTurns = 5_000, maximumIdleTurns = 500
         var turns = 0, idleTurns = 0, wasBusy = false
         while failure == nil {
             let isBusy = turn()
@@ -52,7 +53,7 @@ extension InstantLoop {
             } else {
                 if engineDeadline > now { break }
                 idleTurns += 1
-                if idleTurns > 10 {
+                if idleTurns > maximumIdleTurns {
                     failure = "spins: nothing done, deadline \(engineDeadline); " + describe()
                 }
             }

@@ -9,7 +9,7 @@ import Wire
 /// loss.
 struct ArrivalWork {
     /// Of one datagram. An honest one comes to a tenth of it.
-    static let maximum = 46_000
+    static let maximum = 42_000
     /// Whatever has not cost more than this may be followed by anything that one frame can cost, so
     /// that nothing is put off for ever.
     private static let minimum = 3_000
@@ -28,13 +28,15 @@ struct ArrivalWork {
     /// The end of a subflow, without its spans.
     static let subflowEnd = 1_400
     /// The same by a subflow reset: its state is in no cache.
-    static let subflowReset = 2_600
+    static let subflowReset = 3_400
     /// A segment that can't be read, of a connection that is in no cache.
     static let unreadable = 1_000
     /// An abort whose connection is found by its key.
-    static let abortByKey = 1_900
+    static let abortByKey = 2_400
     /// A path's state, or an address.
     static let state = 1_000
+    /// A request to join: its connection is in no cache.
+    static let joinRequest = 2_000
     /// A connection hears of its paths' changes, without its spans.
     static let notice = 300
     static let datagram = 400
@@ -54,10 +56,12 @@ struct ArrivalWork {
     /// What a sender puts into one datagram at most: as much is read in any case, whatever the
     /// other end has in its caches, and whether or not a path has changed. What signals are
     /// pending goes with it as far as `maximum`.
-    static let maximumSent = 45_000
+    static let maximumSent = 41_000
     // What a sender counts for it: what it costs at most, as far as the sender can know.
     static let sentSegment = 2_000
-    /// What opens or joins something, or brings keys or a proof.
+    /// A SYN, which opens or joins something in memory that may be new.
+    static let sentSYN = 10_000
+    /// What else brings keys or a proof.
     static let sentOpening = 6_000
     static let sentReset = 4_000
     /// Ends all subflows of its connection.
@@ -67,7 +71,7 @@ struct ArrivalWork {
 
     /// What a sender counts for a segment.
     @inline(__always) static func sent(_ segment: borrowing Segment) -> Int {
-        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return sentOpening }
+        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return sentSYN }
         if segment.options.present.contains(.fastClose) { return sentAbort }
         if !segment.options.present.isDisjoint(with: [.multipathCapable, .join]) {
             return sentOpening

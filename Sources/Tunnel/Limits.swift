@@ -121,16 +121,16 @@ enum Limits {
     /// Changes of paths that one datagram may announce: a proxy says each path's state once. An
     /// address, of which a concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
-    /// SYNs that one datagram may hold, to open or to join a connection: six microseconds each
-    /// where the memory is new. Those behind them count as lost, and whoever sends begins another
-    /// datagram.
-    static let openingsPerDatagram = 8
+    /// SYNs that one datagram may hold, to open or to join a connection: six to ten microseconds
+    /// each where the memory is new. Those behind them count as lost, and whoever sends begins
+    /// another datagram.
+    static let openingsPerDatagram = 4
     /// Connections of sessions that have ended that fail in each `advance` and `transmit`.
     static let streamsPerTurn = 64
     /// What notifying connections of what a datagram said of a path may cost in each `advance` and
     /// `transmit` (`ArrivalWork`): both together as much as reading one. The others hear of it in
     /// the following turns, or before they are used next.
-    static let newsPerTurn = 23_000
+    static let newsPerTurn = 15_000
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
 

@@ -243,7 +243,8 @@ extension Session {
         case .pathState, .pathStateEcho, .addressState, .addressStateEcho:
             arrival.states < Limits.statesPerDatagram ? ArrivalWork.state : ArrivalWork.frame
         case .subflowReset, .flowAcknowledged, .flowClosed, .flowUnknown, nil: nil
-        case .padding, .probe, .probeAnswer, .rekey, .rekeyAnswer, .close, .joinRequest,
+        case .joinRequest: ArrivalWork.joinRequest
+        case .padding, .probe, .probeAnswer, .rekey, .rekeyAnswer, .close,
             .datagramReport, .programVersion, .goAway, .goAwayAnswer:
             ArrivalWork.frame
         }
@@ -290,7 +291,7 @@ extension Session {
             life = .closing
         case .joinRequest:
             guard let frame = JoinRequestFrame.read(bytes) else { return false }
-            receive(frame, at: now)
+            receive(frame, &arrival, at: now)
         case .subflowReset:
             let frame = SubflowResetFrame.read(bytes)
             guard arrival.work.affords(frame.map(cost(of:)) ?? ArrivalWork.frame) else {

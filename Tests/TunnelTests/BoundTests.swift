@@ -252,15 +252,40 @@ import Testing
             return frame(syn, UInt16(60_000 + i))
         }
         // States of the past, which say nothing, before them.
-        let states = (0..<20).flatMap { _ in
+        let states = (0..<28).flatMap { _ in
             state(1, path.statement.generation &- 9, isOpen: true)
         }
         try SkippedFrameTests.inject(states + frames, toProxy: false, world)
         let each = ArrivalWork.frame + ArrivalWork.opening + ArrivalWork.subflowEnd
         let joined = streams.filter { !$0.connection.hasSubflow(path: 1) }.count
-        #expect(joined == (ArrivalWork.maximum - 20 * ArrivalWork.state) / each)
+        #expect(joined == (ArrivalWork.maximum - 28 * ArrivalWork.state) / each)
         #expect(joined < Limits.openingsPerDatagram)
         #expect(world.concentrator.host.counters.tooMuchWork == 1)
+    }
+
+    /// A concentrator can't have more connections looked for in a datagram than are paid for; and
+    /// puts no more requests into one.
+    @Test func joinRequestsArePaidFor() throws {
+        let world = try world(816, streams: 30)
+        let ours = try session(world.concentrator), path = try #require(ours.paths[0])
+        world.filter = { _, _, _ in false }
+        let requests = (0..<60).flatMap { i in
+            [UInt8](unsafeUninitializedCapacity: JoinRequestFrame.size) { out, count in
+                JoinRequestFrame(token: UInt32(i)).write(
+                    into: UnsafeMutableRawPointer(out.baseAddress!))
+                count = JoinRequestFrame.size
+            }
+        }
+        try SkippedFrameTests.inject(requests, toProxy: true, world)
+        #expect(world.proxy.host.counters.tooMuchWork == 1)
+        let few = ArrivalWork.maximum / ArrivalWork.joinRequest * JoinRequestFrame.size
+        try SkippedFrameTests.inject(Array(requests[..<few]), toProxy: true, world)
+        #expect(world.proxy.host.counters.tooMuchWork == 1)
+
+        _ = ours.flush(path, DatagramBatch(), at: world.now)
+        let before = path.waiting.work
+        let taken = ours.append(JoinRequestFrame.size, to: path, work: ArrivalWork.joinRequest)
+        #expect(taken != nil && path.waiting.work == before + ArrivalWork.joinRequest)
     }
 
     /// Of answers to unknown subflows a datagram holds no more than its reader reads.
@@ -325,7 +350,7 @@ import Testing
         #expect(world.concentrator.host.counters.badFrames == before + 2)
     }
 
-    /// Of the SYNs in a datagram eight count, whatever they are for; and a proxy that has more to
+    /// Of the SYNs in a datagram four count, whatever they are for; and a proxy that has more to
     /// say begins another datagram.
     @Test func synsOfADatagramAreFew() throws {
         let world = try world(807, streams: 1)

@@ -43,7 +43,9 @@ extension Session {
         }
         if stream.joining.request.isRunning, stream.joining.request.at > now { return }
         var timeout = Limits.initialTimeout
-        if let path = bestPath(), let out = append(JoinRequestFrame.size, to: path) {
+        if let path = bestPath(),
+            let out = append(JoinRequestFrame.size, to: path, work: ArrivalWork.joinRequest)
+        {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
             noteEliciting(path, at: now)
             timeout = path.probeTimeout
@@ -51,9 +53,9 @@ extension Session {
         stream.joining.request.sent(at: now, first: timeout, maximum: Limits.maximumSignalInterval)
     }
 
-    func receive(_ frame: JoinRequestFrame, at now: Instant) {
+    func receive(_ frame: JoinRequestFrame, _ arrival: inout Arrival, at now: Instant) {
         guard isInitiator, let slot = directory.tokens[frame.token],
-            let stream = host.streams[slot]
+            let stream = host.streams[slot], arrival.work.affords(costOfNews(for: stream))
         else { return }
         withConnection(of: stream, at: now) { connection in
             if connection.hasUsableSubflow {
