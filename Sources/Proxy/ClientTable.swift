@@ -42,10 +42,14 @@ struct ClientTable {
     /// Whether another one may be.
     mutating func space(at now: Instant) -> Space {
         if clients.count < maximum { return .free }
-        let displaced = displacement.next(
+        return missedLeast(at: now).map { .insteadOf($0) } ?? .none
+    }
+
+    /// Whoever is to be closed for another one; nil where all are in use.
+    mutating func missedLeast(at now: Instant) -> ClientConnection? {
+        displacement.next(
             of: { [clients] in clients.values.map { ($0, $0.source) } },
             standing: { $0.isOver ? nil : $0.standing }, at: now)
-        return displaced.map { .insteadOf($0) } ?? .none
     }
 
     /// Takes the client in; returns the one whose dialogue ends for its.

@@ -61,6 +61,13 @@ final class DirectDials {
     func linger(_ stream: DirectStream) { lingering[ObjectIdentifier(stream)] = stream }
     func lingered(_ stream: DirectStream) { lingering[ObjectIdentifier(stream)] = nil }
 
+    /// One of those that linger ends now; false where there is none.
+    func stopLingering() -> Bool {
+        guard let stream = lingering.values.first else { return false }
+        stream.abort()
+        return true
+    }
+
     /// Nothing is sent any more.
     func stop() {
         for stream in Array(lingering.values) { stream.abort() }

@@ -13,7 +13,8 @@ final class ListeningPort {
     /// Throws what the system says where the port can't be had.
     init(
         _ listener: ProxyListener, maximumPending: Int, loop: EventLoop, log: Logger,
-        accepted: @escaping (StreamSocket, ListeningPort, _ from: SocketAddress) -> Void
+        accepted: @escaping (StreamSocket, ListeningPort, _ from: SocketAddress) -> Void,
+        makeRoom: @escaping () -> Bool
     ) throws(SystemError) {
         self.listener = listener
         pending = PendingDialogues(maximum: maximumPending)
@@ -21,6 +22,7 @@ final class ListeningPort {
             [weak self] socket, from in
             if let self { accepted(socket, self, from) }
         }
+        stream?.makeRoom = makeRoom
     }
 
     /// With the port the system chose for port 0.

@@ -9,6 +9,8 @@ final class ListeningPorts {
     private let log: Logger
     /// Called for each connection.
     var accepted: ((StreamSocket, ListeningPort, _ from: SocketAddress) -> Void)?
+    /// `StreamListener.makeRoom`.
+    var makeRoom: (() -> Bool)?
 
     init(loop: EventLoop, log: Logger) {
         self.loop = loop
@@ -56,9 +58,10 @@ final class ListeningPorts {
     private func open(
         _ listener: ProxyListener, _ maximumPending: Int
     ) throws(SystemError) -> ListeningPort {
-        try ListeningPort(listener, maximumPending: maximumPending, loop: loop, log: log) {
-            [weak self] socket, port, from in self?.accepted?(socket, port, from)
-        }
+        try ListeningPort(
+            listener, maximumPending: maximumPending, loop: loop, log: log,
+            accepted: { [weak self] in self?.accepted?($0, $1, $2) },
+            makeRoom: { [weak self] in self?.makeRoom?() == true })
     }
 
     private func reopen(_ port: ListeningPort) {

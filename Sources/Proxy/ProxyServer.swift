@@ -136,6 +136,7 @@ public final class ProxyServer: EngineDelegate {
     private func connectParts() {
         driver.delegate = self
         ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
+        ports.makeRoom = { [weak self] in self?.makeRoom() == true }
         session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }
         usage = UsageTimer(
             driver, delay: { [recorder] in .milliseconds(recorder.untilCount) },
@@ -191,6 +192,20 @@ public final class ProxyServer: EngineDelegate {
             socket.reset()
             return false
         }
+    }
+
+    /// Closes what would be missed least, so that there are descriptors for another client: some
+    /// clients take several, so that there may be none long before there are too many clients.
+    func makeRoom() -> Bool {
+        if let displaced = clients.missedLeast(at: loop.now()) {
+            notices.counters.displaced += 1
+            notices.full(
+                "no descriptors: a client that carried nothing is closed for the next",
+                maximum: clients.maximum)
+            displaced.cut()
+            return true
+        }
+        return direct?.stopLingering() == true
     }
 
     private func admit(_ client: ClientConnection) {

@@ -87,6 +87,10 @@ public final class StreamListener {
 
     deinit { close() }
 
+    /// Asked where only descriptors are left that are kept from connections: closes one that would
+    /// be missed least, for the next; false where there is none.
+    public var makeRoom: (() -> Bool)?
+
     /// Whether `close()` was called.
     public private(set) var isClosed = false
 
@@ -109,12 +113,8 @@ public final class StreamListener {
     @discardableResult private func acceptAll() -> Bool {
         var from = braid_address()
         for _ in 0..<Self.maximumPerTurn {
-            let fd = braid_accept(descriptor, &from)
-            if !usesSpare, fd >= DescriptorLimit.forConnections {
-                Glibc.close(fd)
-                exhausted(EMFILE)
-                return false
-            }
+            var fd = braid_accept(descriptor, &from)
+            if !usesSpare, fd >= DescriptorLimit.forConnections { fd = lowered(fd) }
             if fd >= 0 {
                 if saidExhausted {
                     saidExhausted = false
@@ -139,6 +139,19 @@ public final class StreamListener {
         return true
     }
 
+    /// The same connection by a descriptor that connections may have, where room is made for it;
+    /// else it is closed.
+    private func lowered(_ fd: Int32) -> Int32 {
+        defer { Glibc.close(fd) }
+        guard makeRoom?() == true else { return -EMFILE }
+        let low = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+        guard low >= 0, low < DescriptorLimit.forConnections else {
+            if low >= 0 { Glibc.close(low) }
+            return -EMFILE
+        }
+        return low
+    }
+
     private func redirected(_ fd: Int32) -> SocketAddress? {
         var meant = braid_address()
         guard case .redirected = destinations,
@@ -147,8 +160,8 @@ public final class StreamListener {
         return SocketAddress(meant)
     }
 
-    /// No descriptor: refuses one caller so that it isn't left hanging, then stops listening for a
-    /// while.
+    /// No descriptor: refuses callers so that they aren't left hanging, nor anybody behind them who
+    /// comes when there is one again, then stops listening for a while.
     private func exhausted(_ code: Int32) {
         if !saidExhausted {
             saidExhausted = true
@@ -159,8 +172,10 @@ public final class StreamListener {
         if reserve >= 0 {
             Glibc.close(reserve)
             var from = braid_address()
-            let fd = braid_accept(descriptor, &from)
-            if fd >= 0 { Glibc.close(fd) }
+            for _ in 0..<Self.maximumPerTurn {
+                let fd = braid_accept(descriptor, &from)
+                if fd >= 0 { Glibc.close(fd) } else if fd != -ECONNABORTED { break }
+            }
         }
         reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
         watch.wantsRead = false

@@ -119,6 +119,45 @@ time.sleep(60)
         assert result.returncode == 0 and b"seen" in result.stdout, result.stderr.decode()
 
 
+@seconds(120)
+def test_one_application_takes_every_descriptor(w):
+    """Its connections take two each: direct ones, then associations. There are no descriptors long before there are too
+    many clients; others get in all the same, at once."""
+    # Room for 160 clients; 208 descriptors are connections'.
+    w.pair(proxy="rules: [{ to: [10.81.3.10/32], ports: 7003, then: direct }]\nlisten: mixed://127.0.0.1:1080\n",
+           limits="ulimit -n 256")
+    for kind in ("direct", "associations"):
+        greedy = w.start(w.app, ["python3", "-c", """
+import socket, sys, threading, time
+from world import socks5
+held = []
+def take():
+    while True:
+        try:
+            if sys.argv[1] == 'direct':
+                s, code = socks5('10.81.3.10', 7003, timeout=3)
+            else:
+                s = socket.create_connection(('127.0.0.1', 1080), 3)
+                s.sendall(bytes.fromhex('050100' + '05030001' + '000000000000'))
+                assert s.recv(2)
+            held.append(s)
+        except (OSError, AssertionError): time.sleep(0.005)
+for _ in range(30): threading.Thread(target=take, daemon=True).start()
+time.sleep(4)
+print('all', flush=True)
+time.sleep(60)
+""", kind], kind, env=with_world())
+        w.wait(lambda: "all" in w.text(kind), f"the greedy application's {kind}", 40)
+        began, served = time.monotonic(), 0
+        for _ in range(8):
+            served += w.curl("http://origin.test/where", limit=5).returncode == 0
+        # One that has just come is in its dialogue, as the greedy one's are.
+        assert served >= 6, f"only {served} of 8 were served beside {kind}"
+        between(time.monotonic() - began, 0, 4, f"8 requests beside {kind} in s")
+        greedy.kill()
+        greedy.wait()
+
+
 def cpu(pid):
     """Seconds of CPU a process has taken."""
     fields = open(f"/proc/{pid}/stat").read().rpartition(") ")[2].split()

@@ -176,6 +176,7 @@ final class Capture {
             SocketAddress(address, port: 0), loop: server.loop, log: log,
             destinations: isTransparent ? .others : .redirected
         ) { [weak self] socket, from in self?.accepted(socket, from) }
+        listener.makeRoom = { [weak server] in server?.makeRoom() == true }
         listeners.append(listener)
         return listener.address.port
     }
