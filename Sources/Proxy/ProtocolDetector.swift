@@ -47,6 +47,8 @@ final class ProtocolDetector: ClientConnection {
 
     private func readable() {
         let room = min(ProxyLimit.buffer - buffer.count, server.scratch.count)
+        // Its source pauses: what it sends further waits in the kernel.
+        guard room > 0 else { socket.watch.wantsRead = false; return }
         switch socket.read(into: UnsafeMutableRawBufferPointer(rebasing: server.scratch[..<room])) {
         case .bytes(let n):
             buffer.append(contentsOf: server.scratch[..<n])
@@ -79,10 +81,15 @@ final class ProtocolDetector: ClientConnection {
         guard listener.credentials != nil,
             let end = server.notices.guesses.pauseEnd(source, at: server.loop.now())
         else { return false }
-        let timer = pause ?? server.loop.timer(for: self) { $0.step() }
+        let timer = pause ?? server.loop.timer(for: self) { $0.pauseEnded() }
         timer.arm(at: end)
         pause = timer
         return true
+    }
+
+    private func pauseEnded() {
+        step()
+        if !isOver { socket.watch.wantsRead = true }
     }
 
     /// Which protocol the first byte begins; closes where this listener does not take that one.

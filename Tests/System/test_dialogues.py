@@ -3,7 +3,7 @@ import hashlib
 import socket
 import struct
 
-from world import ORIGIN, ORIGIN6, content_hash, need, socks5
+from world import ORIGIN, ORIGIN6, content, content_hash, need, socks5
 
 SIZE = 3_000_000
 
@@ -37,7 +37,6 @@ def test_uploads(w):
     need("curl")
     w.pair()
     path = f"{w.folder}/up"
-    from world import content
     with open(path, "wb") as file:
         for piece in content(SIZE):
             file.write(piece)
@@ -60,6 +59,21 @@ def test_password(w):
         result = w.curl("http://origin.test/where", proxy=proxy)
         assert b"seen" not in result.stdout, f"{proxy} was let in"
     assert b" 407 " in w.curl("-i", "http://origin.test/where", proxy=bad[3]).stdout.split(b"\n")[0]
+
+
+def test_an_upload_during_the_pause_after_a_wrong_password(w):
+    """More than is kept comes with the right password while its source still pauses: it waits, and arrives whole."""
+    need("curl")
+    w.pair(proxy="listen: \"mixed://bob:secret@127.0.0.1:1080\"\n")
+    path = f"{w.folder}/up"
+    with open(path, "wb") as file:
+        for piece in content(SIZE):
+            file.write(piece)
+    for wrong in ("one", "two"):
+        assert b"seen" not in w.curl("http://origin.test/where", proxy=f"--proxy http://bob:{wrong}@127.0.0.1:1080").stdout
+        result = w.curl("-T", path, "-H", "Expect:", "http://origin.test/upload",
+                        proxy="--proxy http://bob:secret@127.0.0.1:1080")
+        assert result.stdout.decode().split()[:2] == [str(SIZE), content_hash(SIZE)], f"after {wrong}: {result}"
 
 
 def reply_code(w, host, port, timeout=25):
