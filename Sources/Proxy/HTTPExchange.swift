@@ -20,7 +20,9 @@ struct HTTPExchange {
     private(set) var response: HTTPResponse?
     private var responseBody = HTTPBodyReader(.untilClose)
     /// Bytes at the front of the stream known to belong to the response's body.
-    private var approvedDown = 0
+    private(set) var approvedDown = 0
+    /// Bytes of a response's body that are looked at ahead of passing them on.
+    static let maximumLook = 256 << 10
     private(set) var clientSawBytes = false
 
     init(_ request: HTTPRequest, isOnUsedStream: Bool) {
@@ -169,7 +171,9 @@ struct HTTPExchange {
             }
             guard moved < maximum else { return (.waitsForClient, moved) }
             if approvedDown == 0 {
-                guard let n = try? responseBody.read(piece) else { return (.isCut, moved) }
+                // A ring full of the smallest chunks takes long to look through at once.
+                let next = UnsafeRawBufferPointer(rebasing: piece.prefix(Self.maximumLook))
+                guard let n = try? responseBody.read(next) else { return (.isCut, moved) }
                 approvedDown = n
             }
             let length = min(approvedDown, piece.count)

@@ -1,3 +1,7 @@
+import Buffers
+import Dialogue
+import Glibc
+import Shell
 import Testing
 
 @testable import Proxy
@@ -174,4 +178,70 @@ private func ok(_ body: String) -> String {
         #expect(
             application.text.hasSuffix("Connection: close\r\n\r\nhello") && !application.wasReset)
     }
+
+    /// 8 MiB of chunks of one byte have come for an application that takes a little at a time: what
+    /// is looked at ahead of passing it on is bounded.
+    @Test func theSmallestChunksAreNotLookedAtAllAtOnce() throws {
+        let loop = try EventLoop()
+        var ends: [Int32] = [0, 0]
+        #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_NONBLOCK, 0, &ends) == 0)
+        let socket = StreamSocket(loop: loop, descriptor: ends[0])
+        defer { close(ends[1]) }
+        let head = "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"
+        var requests = HTTPRequestReader(credentials: nil)
+        guard
+            case .request(let request, _) = Array(head.utf8).withUnsafeBytes({ requests.read($0) })
+        else { Issue.record("no request"); return }
+        var exchange = HTTPExchange(request, isOnUsedStream: false)
+        let chunk = Array("1\r\nx\r\n".utf8), count = (8 << 20) / chunk.count
+        let stream = ReadyStream(
+            Array("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".utf8)
+                + [[UInt8]](repeating: chunk, count: count).joined() + "0\r\n\r\n".utf8)
+        var outgoing: [UInt8] = [], passed = 0
+        while exchange.response == nil {
+            guard case .goesOn = exchange.readHead(from: stream, into: &outgoing) else {
+                Issue.record("no response"); return
+            }
+        }
+        let space = UnsafeMutableRawBufferPointer.allocate(byteCount: 100_000, alignment: 8)
+        defer { space.deallocate() }
+        while !exchange.responseIsPassedOn {
+            let (outcome, moved) = exchange.passBody(from: stream, to: socket, maximum: 1 << 20)
+            if case .isCut = outcome { Issue.record("cut"); return }
+            #expect(exchange.approvedDown <= HTTPExchange.maximumLook)
+            passed += moved
+            while read(ends[1], space.baseAddress, space.count) > 0 {}
+        }
+        #expect(passed == count * chunk.count + 5)
+    }
+}
+
+/// A stream on which everything has come.
+private final class ReadyStream: Outbound {
+    private let bytes: UnsafeMutableRawBufferPointer
+    private var at = 0
+
+    init(_ bytes: [UInt8]) {
+        self.bytes = .allocate(byteCount: bytes.count, alignment: 8)
+        self.bytes.copyBytes(from: bytes)
+    }
+    deinit { bytes.deallocate() }
+
+    var readable: Pieces {
+        Pieces(
+            first: UnsafeRawBufferPointer(rebasing: bytes[at...]),
+            second: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+    func consume(_ n: Int) { at += n }
+    var isReadFinished: Bool { at == bytes.count }
+    var hasFailed: Bool { false }
+    func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer { .init(start: nil, count: 0) }
+    func commitWrite(_ n: Int) {}
+    func write(_ bytes: UnsafeRawBufferPointer) -> Int { bytes.count }
+    func finishWriting() {}
+    func abort() {}
+    func release() {}
+    var dialler: HTTPRefusal.Dialler { .proxy }
+    func giveUp() {}
+    func forgetOwner() {}
 }
