@@ -8,6 +8,8 @@ public enum HTTPLimit {
     public static let head = 64 << 10
     /// Header fields of one head.
     public static let fields = 256
+    /// Members that all fields of one name may list together, where each is looked at.
+    public static let listMembers = 64
     /// Bytes of a chunk's size line with its extensions.
     public static let chunkLine = 4 << 10
     /// Bytes of all trailer fields together.
@@ -21,6 +23,7 @@ public enum HTTPLimit {
 /// What is wrong with a message's head.
 public enum HTTPHeadError: Error, Hashable, Sendable {
     case startLineTooLong, headTooLarge, tooManyFields
+    case longList
     case bareLineFeed, bareCarriageReturn, controlByte, foldedField, malformedField
 }
 
@@ -43,6 +46,15 @@ public struct HTTPHead: Sendable {
 
     func isNamed(_ field: HTTPField, _ name: String) -> Bool {
         ASCII.equals(bytes[field.name], name)
+    }
+
+    /// Whether a field whose members are looked at one by one lists more than anybody needs: each
+    /// name that Connection lists is compared with every field's.
+    var hasLongList: Bool {
+        ["connection", "proxy-connection", "transfer-encoding", "content-length"].contains { name in
+            let members = values(name).reduce(0) { $0 + $1.count { $0 == UInt8(ascii: ",") } + 1 }
+            return members > HTTPLimit.listMembers
+        }
     }
 
     /// The comma-separated members of every field of this name, trimmed and in lower case, without
@@ -146,8 +158,9 @@ public struct HTTPHeadReader: Sendable {
             }
             fields.append(HTTPField(name: name, value: value))
         }
-        return .head(
-            HTTPHead(bytes: bytes, startLine: lines[0], fields: fields), length: bytes.count)
+        let head = HTTPHead(bytes: bytes, startLine: lines[0], fields: fields)
+        guard !head.hasLongList else { return .refused(.longList) }
+        return .head(head, length: bytes.count)
     }
 
     /// RFC 9112 section 5.2: each fold becomes spaces. Section 2.2: a line that begins with white

@@ -100,6 +100,11 @@ extension HTTPRefusal {
             self.init(
                 .headersTooLarge,
                 "The request has more than \(HTTPLimit.fields) header fields.")
+        case .longList:
+            self.init(
+                .headersTooLarge,
+                "A field of the request's header lists more than \(HTTPLimit.listMembers) members."
+            )
         case .bareLineFeed:
             self.init(.badRequest, "A line of the request's header ends without a carriage return.")
         case .bareCarriageReturn:

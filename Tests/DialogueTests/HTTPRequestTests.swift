@@ -216,6 +216,19 @@ private func name(_ host: String, _ port: UInt16) -> Target {
                     + "\r\n") == nil)
     }
 
+    @Test(arguments: ["Connection", "Proxy-Connection"])
+    func lists(_ name: String) {
+        func answer(_ fields: String) -> Int? {
+            refusal("GET http://h/ HTTP/1.1\r\nHost: h\r\n\(fields)\r\n")
+        }
+        let most = String(repeating: "a,", count: HTTPLimit.listMembers - 1)
+        #expect(answer("\(name): \(most)b\r\n") == nil)
+        #expect(answer("\(name): \(most)b,\r\n") == 431)
+        #expect(answer("\(name): \(most)b\r\n\(name.lowercased()): c\r\n") == 431)
+        // What nobody looks through may be as long as it likes.
+        #expect(answer("Accept: \(most)b,c,d\r\n") == nil)
+    }
+
     @Test func requestsFollowEachOther() throws {
         var reader = HTTPRequestReader(credentials: nil)
         let one = Array("GET http://a/1 HTTP/1.1\r\nHost: a\r\n\r\n".utf8),

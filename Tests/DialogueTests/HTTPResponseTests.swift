@@ -110,6 +110,14 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
         }
     }
 
+    @Test(arguments: ["Connection", "Transfer-Encoding", "Content-Length"])
+    func lists(_ name: String) {
+        let one = name == "Content-Length" ? "5" : "close"
+        let most = [String](repeating: one, count: HTTPLimit.listMembers).joined(separator: ",")
+        #expect(final("HTTP/1.1 200 OK\r\n\(name): \(most)\r\n\r\n") != nil)
+        #expect(final("HTTP/1.1 200 OK\r\n\(name): \(most),\(one)\r\n\r\n") == nil)
+    }
+
     @Test func interimThenFinal() {
         var reader = HTTPResponseReader(context())
         let early = Array("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".utf8),
