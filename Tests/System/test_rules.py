@@ -2,7 +2,7 @@
 import subprocess
 import time
 
-from runner import between, check
+from runner import between, check, seconds
 from test_datagrams import counter, echo, inside
 from test_dialogues import reply_code
 from world import CONCENTRATOR, ORIGIN, need
@@ -134,6 +134,7 @@ while not a.nothing():
             process.wait(5)
 
 
+@seconds(120)
 def test_without_a_session(w):
     """A dead concentrator is no dead house."""
     need("curl")

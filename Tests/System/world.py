@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from runner import Skip
+from runner import OutOfBounds, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONCENTRATOR = "10.81.3.2"
@@ -199,7 +199,8 @@ class World:
             if condition():
                 return
             time.sleep(0.02)
-        raise AssertionError(f"waited {limit} s for {what}")
+        # Less than the usual limit is a bound of time.
+        raise (OutOfBounds if limit < 10 else AssertionError)(f"waited {limit} s for {what}")
 
     def text(self, name):
         return open(self.logs[name], errors="replace").read()
