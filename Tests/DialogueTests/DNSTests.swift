@@ -206,6 +206,56 @@ enum Message {
         }
     }
 
+    /// Passing over a name says of any what reading it says, whatever other names were passed before
+    /// it.
+    @Test func aPassedNameIsOneThatCanBeRead() {
+        var chance = SeededRandom(seed: 53), passed = 0
+        func below(_ n: Int) -> Int { Int.random(in: 0..<n, using: &chance) }
+        for _ in 0..<2_000 {
+            var bytes = [UInt8](repeating: 0, count: DNSHeader.length), starts: [Int] = []
+            for _ in 0..<40 {
+                starts.append(bytes.count)
+                for _ in 0..<below(5) {
+                    let size = below(below(30) == 0 ? 64 : 3) + 1
+                    bytes.append(UInt8(size))
+                    for _ in 0..<size { bytes.append(UInt8(below(4))) }
+                }
+                let target = below(bytes.count + 2)
+                bytes += below(3) == 0 ? [0] : [0xc0 | UInt8(target >> 8), UInt8(target & 255)]
+                bytes += [UInt8](repeating: 1, count: below(6))
+            }
+            bytes.withUnsafeBytes { message in
+                var reader = DNSReader(message, at: 0), name: [UInt8] = []
+                for (number, start) in starts.enumerated() {
+                    reader.at = start
+                    var other = DNSReader(message, at: start)
+                    other.lifetimes = reader.lifetimes
+                    let isName = other.name(into: &name), length = reader.passName()
+                    #expect(length == (isName ? name.count : nil))
+                    #expect(reader.at == other.at)
+                    passed += isName ? 1 : 0
+                    if isName, number % 3 == 0 { reader.lifetimes.append(reader.at) }
+                }
+            }
+        }
+        #expect(passed > 8_000)
+    }
+
+    /// Thousands of records whose names lead through a hundred labels: each is looked at once.
+    @Test func manyNamesThatLeadToALongOne() {
+        var bytes = [UInt8](repeating: 0, count: DNSHeader.length)
+        for _ in 0..<120 { bytes += [1, 0x61] }
+        bytes.append(0)
+        let first = bytes.count, count = 5_000
+        for n in 0..<count { bytes += [0xc0, UInt8(DNSHeader.length + n % 120 * 2)] }
+        bytes.withUnsafeBytes { message in
+            var reader = DNSReader(message, at: first)
+            for n in 0..<count { #expect(reader.passName() == 241 - n % 120 * 2) }
+            #expect(reader.at == bytes.count)
+            #expect(reader.looks <= 121)
+        }
+    }
+
     /// A time to live is counted down for every client: a name that leads through one would become
     /// another.
     @Test func noNameLeadsThroughATimeToLive() {

@@ -38,7 +38,7 @@ public struct DNSAnswer: Sendable {
         else { return nil }
         question = DNSQuestion(DNSName(unchecked: name), type: type, recordClass: recordClass)
         var sections = Sections(header: header, type: type, end: reader.at)
-        guard sections.read(&reader, &name) || header.isTruncated else { return nil }
+        guard sections.read(&reader) || header.isTruncated else { return nil }
         code = UInt16(header.code) | sections.codeExtension
         lifetime = sections.lifetime(code: code)
         addresses = sections.addresses
@@ -123,19 +123,17 @@ private struct Sections {
     }
 
     /// False where a record is malformed or missing; what was read before it stands.
-    mutating func read(_ reader: inout DNSReader, _ name: inout [UInt8]) -> Bool {
+    mutating func read(_ reader: inout DNSReader) -> Bool {
         for _ in 0..<header.counts.1 {
-            guard let record = next(&reader, &name) else { return false }
+            guard let record = next(&reader) else { return false }
             noteAnswer(record, reader.bytes)
         }
         for _ in 0..<header.counts.2 {
-            guard let record = next(&reader, &name) else { return false }
+            guard let record = next(&reader) else { return false }
             if record.type == DNSType.soa { noteAuthority(record, reader.bytes) }
         }
         for _ in 0..<header.counts.3 {
-            guard let record = DNSRecord(&reader, &name), check(record, reader, &name) else {
-                return false
-            }
+            guard let record = DNSRecord(&reader), check(record, &reader) else { return false }
             if record.type == DNSType.opt {
                 codeExtension = UInt16(record.lifetime >> 24) << 4
                 return true
@@ -146,9 +144,9 @@ private struct Sections {
         return true
     }
 
-    private mutating func next(_ reader: inout DNSReader, _ name: inout [UInt8]) -> DNSRecord? {
-        guard let record = DNSRecord(&reader, &name), record.type != DNSType.opt,
-            check(record, reader, &name)
+    private mutating func next(_ reader: inout DNSReader) -> DNSRecord? {
+        guard let record = DNSRecord(&reader), record.type != DNSType.opt,
+            check(record, &reader)
         else { return nil }
         keep(record)
         return record
@@ -184,9 +182,7 @@ private struct Sections {
     }
 
     /// Names inside of records may point too, in the types that RFC 3597 section 4 names.
-    private func check(
-        _ record: DNSRecord, _ message: DNSReader, _ name: inout [UInt8]
-    ) -> Bool {
+    private func check(_ record: DNSRecord, _ reader: inout DNSReader) -> Bool {
         var names = 1, skipped = 0, rest = 0
         switch record.type {
         case DNSType.ns, DNSType.cname, DNSType.ptr, DNSType.dname: break
@@ -194,9 +190,9 @@ private struct Sections {
         case DNSType.soa: names = 2; rest = 20
         default: return true
         }
-        var reader = message
         reader.at = record.data.lowerBound + skipped
-        for _ in 0..<names { guard reader.name(into: &name) else { return false } }
+        for _ in 0..<names { guard reader.passName() != nil else { return false } }
+        defer { reader.at = record.data.upperBound }
         return reader.at + rest == record.data.upperBound
     }
 

@@ -73,11 +73,11 @@ public struct DNSQuery: Hashable, Sendable {
             throw .code(DNSCode.notImplemented)
         }
         for _ in 0..<header.counts.3 {
-            guard let record = DNSRecord(&reader, &name) else {
+            guard let record = DNSRecord(&reader) else {
                 throw .code(DNSCode.formatError)
             }
             guard record.type == DNSType.opt else { continue }
-            guard extended == nil, name == [0] else { throw .code(DNSCode.formatError) }
+            guard extended == nil, record.nameLength == 1 else { throw .code(DNSCode.formatError) }
             guard record.lifetime >> 16 & 0xff == 0 else { throw .version }
             extended = Extended(
                 size: record.recordClass, wantsSignatures: record.lifetime & 0x8000 != 0)
@@ -161,6 +161,8 @@ extension DNSQuery.Extended {
 
 /// A resource record without its name (RFC 1035 section 4.1.3).
 struct DNSRecord {
+    /// Bytes of its name, without pointers: 1 for the root.
+    var nameLength: Int
     var type: UInt16
     var recordClass: UInt16
     var lifetime: UInt32
@@ -168,12 +170,13 @@ struct DNSRecord {
     var lifetimeAt: Int
     var data: Range<Int>
 
-    /// Reads one, and its name into `name`; nil where it is malformed or cut short.
-    init?(_ reader: inout DNSReader, _ name: inout [UInt8]) {
-        guard reader.name(into: &name), let type = reader.word16(),
+    /// Reads one; nil where it is malformed or cut short.
+    init?(_ reader: inout DNSReader) {
+        guard let nameLength = reader.passName(), let type = reader.word16(),
             let recordClass = reader.word16(), let lifetime = reader.word32(),
             let length = reader.word16(), reader.bytes.count - reader.at >= Int(length)
         else { return nil }
+        self.nameLength = nameLength
         self.type = type
         self.recordClass = recordClass
         self.lifetime = lifetime

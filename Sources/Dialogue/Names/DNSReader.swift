@@ -7,6 +7,24 @@ struct DNSReader {
     var lifetimes: [Int] = []
     /// Pointers in one name: servers write one or two, and a name has 127 labels at most.
     private static let maximumPointers = 16
+    /// Of the rest of a name that a pointer led to, by where it begins; empty before the first one.
+    private var rests: [Rest] = []
+    /// Where the name that is being passed was looked at behind its first pointer.
+    private var steps: [Step] = []
+
+    /// How often `passName` has looked at a label or a pointer behind the first one.
+    private(set) var looks = 0
+
+    /// What passing over the rest of a name found. It never changes: nothing that is read later
+    /// stands before it.
+    private struct Rest {
+        /// Bytes of its labels, zero where nothing is known.
+        var length: UInt8 = 0
+        var pointers: UInt8 = 0
+        /// Where its first pointer leads; zero where it has none.
+        var target: UInt16 = 0
+    }
+    private struct Step { var position, length, pointers: Int }
 
     init(_ bytes: UnsafeRawBufferPointer, at: Int) {
         self.bytes = bytes
@@ -66,6 +84,79 @@ struct DNSReader {
                 position = target
             default: return false  // RFC 6891 section 5: extended labels are obsolete
             }
+        }
+    }
+
+    /// Passes over a name as `name(into:)` does, looking at each byte of the message once at most,
+    /// however many names lead to it; how many bytes it has without pointers, nil where that one
+    /// says false.
+    mutating func passName() -> Int? {
+        var position = at, length = 0, end: Int?
+        var lowest = at, pointers = 0, rest = Rest(length: 0, pointers: 0, target: 0)
+        // Of a pointer among the steps: which of them it is, and where it leads.
+        var jumps: [(step: Int, target: Int)] = []
+        steps.removeAll(keepingCapacity: true)
+        walk: while true {
+            guard position < bytes.count else { return nil }
+            if end != nil {
+                if position < rests.count, rests[position].length > 0 {
+                    rest = rests[position]
+                    guard rest.target == 0 || rest.target < lowest else { return nil }
+                    length += Int(rest.length)
+                    pointers += Int(rest.pointers)
+                    break walk
+                }
+                looks += 1
+                steps.append(Step(position: position, length: length, pointers: pointers))
+            }
+            let head = bytes[position]
+            switch head >> 6 {
+            case 0:
+                let next = position + 1 + Int(head)
+                guard next <= bytes.count, end == nil || isStable(position..<next) else {
+                    return nil
+                }
+                length += next - position
+                guard length <= DNSName.maximumLength else { return nil }
+                position = next
+            case 3:
+                guard position + 1 < bytes.count,
+                    end == nil || isStable(position..<(position + 2))
+                else { return nil }
+                let target = Int(head & 0x3f) << 8 | Int(bytes[position + 1])
+                pointers += 1
+                guard target >= DNSHeader.length, target < lowest,
+                    pointers <= Self.maximumPointers
+                else { return nil }
+                if end != nil { jumps.append((steps.count - 1, target)) }
+                lowest = target
+                if end == nil { end = position + 2 }
+                position = target
+            default: return nil
+            }
+            if head == 0 { break walk }
+        }
+        guard length <= DNSName.maximumLength, pointers <= Self.maximumPointers else { return nil }
+        remember(length, pointers, rest, jumps)
+        at = end ?? position
+        return length
+    }
+
+    /// Notes what the steps of a name have led to, in all.
+    private mutating func remember(
+        _ length: Int, _ pointers: Int, _ last: Rest, _ jumps: [(step: Int, target: Int)]
+    ) {
+        guard !steps.isEmpty else { return }
+        // A pointer reaches no further.
+        if rests.isEmpty { rests = [Rest](repeating: Rest(), count: min(bytes.count, 1 << 14)) }
+        var jump = jumps.count - 1, target = Int(last.target)
+        for i in steps.indices.reversed() {
+            if jump >= 0, jumps[jump].step == i { target = jumps[jump].target; jump -= 1 }
+            let step = steps[i]
+            guard step.position < rests.count else { continue }
+            rests[step.position] = Rest(
+                length: UInt8(length - step.length), pointers: UInt8(pointers - step.pointers),
+                target: UInt16(target))
         }
     }
 
