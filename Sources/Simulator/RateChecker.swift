@@ -19,6 +19,9 @@ struct RateChecker {
     /// of a radio and the growth of the congestion window.
     static let grace = Interval.seconds(4)
     static let window = Interval.seconds(3)
+    /// Where both directions are filled, a queue that holds more leaves no demand on the other
+    /// direction.
+    static let longestQueue = Interval.milliseconds(500)
 
     private static let bin = Interval.milliseconds(200)
     private static let binsInWindow = Int(window.nanoseconds / bin.nanoseconds)
@@ -107,8 +110,21 @@ extension World {
         if sendsDown, sendsUp {
             down.share = RateChecker.shareBothWays
             up.share = RateChecker.shareBothWays
+            if holdsTooMuch(\.ups) { down.rate = nil }
+            if holdsTooMuch(\.downs) { up.rate = nil }
         }
         return [down, up]
+    }
+
+    /// Whether acknowledgements wait so long in a direction that three seconds tell nothing: with
+    /// a round trip of r, BBR's search for the path's own (ProbeRTT: what is in flight has left,
+    /// and one round more) takes 2 r with four segments in flight, 2.8 of 3 s with 1.4 s.
+    private func holdsTooMuch(_ links: KeyPath<Lane, [VirtualLink]>) -> Bool {
+        lanes.contains { lane in
+            let link = lane[keyPath: links][0]
+            guard !lane.isDown, let rate = link.conditions.rate else { return false }
+            return link.backlog > rate.bytes(in: RateChecker.longestQueue)
+        }
     }
 
     /// More is still to come than the end of a transfer, and whoever reads takes it at once.

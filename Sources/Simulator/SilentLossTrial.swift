@@ -170,11 +170,18 @@ public struct SilentLossTrial: Hashable, Sendable {
         let last = Int((lossAt + Self.tail).nanoseconds / step.nanoseconds) - 1
         func bytes(_ bin: Int) -> Int { bin < log.bins.count ? log.bins[bin] : 0 }
         let perWindow = Int(Interval.seconds(3).nanoseconds / step.nanoseconds)
+        let maximumHole = Int(Interval.seconds(1).nanoseconds / step.nanoseconds)
         var minimum = Double.infinity, minimumBin = first, total = 0
         for bin in first..<last { total += bytes(bin) }
         for bin in first..<(last - perWindow) {
-            let sum = (bin..<(bin + perWindow)).reduce(0) { $0 + bytes($1) }
-            let share = Double(sum) / 3 / rate
+            // Where nothing can be read at the window's end, what has arrived stands behind a
+            // hole: it is counted, with the time until the hole is filled. A segment that is lost
+            // with its repetition is missing for two round trips and two reordering windows at
+            // least, half a second on this link, and 0.17 of three seconds.
+            var end = bin + perWindow
+            while end < min(last, bin + perWindow + maximumHole), bytes(end - 1) == 0 { end += 1 }
+            let sum = (bin..<end).reduce(0) { $0 + bytes($1) }
+            let share = Double(sum) / (Double(end - bin) * step.seconds) / rate
             if share < minimum { minimum = share; minimumBin = bin }
         }
         return Outcome(

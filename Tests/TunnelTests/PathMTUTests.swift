@@ -101,12 +101,11 @@ import Testing
         #expect(isSuspected)
         #expect(mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472 && mtu.takeProbe() == nil)
         now += .milliseconds(40)
-        mtu.shortAnswered(at: now, roundTrip: .milliseconds(40))
+        mtu.shortAnswered(sentAt: began, at: now, margin: .milliseconds(10))
         now = mtu.deadline
         #expect(now - began <= .milliseconds(60))
         let change = mtu.advance(
-            to: now, timeout: Self.bound, answered: began + .milliseconds(40), heard: now,
-            isWanted: true)
+            to: now, timeout: Self.bound, answered: began, heard: now, isWanted: true)
         #expect(change == .shrank && mtu.current == 1252 && !mtu.isBaseConfirmed)
         // The base size shows that it passes, and after a while what lies above is tried again.
         mtu.basePassed(at: now, timeout: Self.bound)
@@ -115,6 +114,47 @@ import Testing
         _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
         _ = settle(1380)
         #expect(mtu.current > 1370 && mtu.current <= 1380)
+    }
+
+    /// A question was under way when the suspicion came: its answer came a few milliseconds later,
+    /// and the path's datagrams were cut short though all of them arrived.
+    @Test mutating func theAnswerToAnEarlierQuestionTellsNothing() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        let began = now
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isSuspected)
+        now += .milliseconds(8)
+        let earlier = began - .milliseconds(32)
+        mtu.shortAnswered(sentAt: earlier, at: now, margin: .milliseconds(10))
+        #expect(mtu.deadline == began + Self.bound)
+        now = mtu.deadline
+        let change = mtu.advance(
+            to: now, timeout: Self.bound, answered: earlier, heard: now, isWanted: true)
+        #expect(change == .none && mtu.current == 1472)
+        // Both are asked again, and a short probe with them.
+        let isAsked = mtu.takesShort()
+        #expect(isAsked && mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472)
+    }
+
+    /// Where the short probe's answer comes just in time, the full ones' may come a little later.
+    @Test mutating func aLateShortAnswerGivesTheFullOnesTime() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        let began = now
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isSuspected)
+        now += Self.bound - .milliseconds(1)
+        mtu.shortAnswered(sentAt: began, at: now, margin: .milliseconds(25))
+        #expect(mtu.deadline == now + .milliseconds(25))
+        // A later one only brings it forward.
+        mtu.shortAnswered(
+            sentAt: began + .milliseconds(5), at: now + .milliseconds(5), margin: .milliseconds(25))
+        #expect(mtu.deadline == now + .milliseconds(25))
     }
 
     @Test mutating func aProbeThatIsAnsweredEndsTheSuspicion() {

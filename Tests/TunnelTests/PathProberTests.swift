@@ -74,7 +74,7 @@ import Testing
         var prober = PathProber()
         _ = prober.sent(because: .routine, timeout: timeout, at: start)
         _ = prober.timedOut(circumstances())
-        prober.answered(at: start + timeout)
+        prober.answered(sentAt: nil, at: start + timeout)
         prober.succeeded()
         #expect(!prober.isOutstanding && prober.lastAnswer == start + timeout)
         _ = prober.sent(because: .routine, timeout: timeout, at: start + timeout)

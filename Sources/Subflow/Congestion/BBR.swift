@@ -20,6 +20,12 @@ final class BBR: CongestionController {
     static let minimumRTTWindow = Interval.seconds(5)
     static let probeRTTLength = Interval.milliseconds(200)
     static let probeRTTGain = 0.75
+    /// So many rounds in a row, each twice as long as an empty path's or longer, ask for the path's
+    /// own round trip at once: either a queue stands, or the path has become longer.
+    static let longRounds = 3
+    /// A probe is followed by so many times its length without another: with a long round trip it
+    /// takes two of them, and little is sent meanwhile.
+    static let probeRTTPause: Int64 = 4
     /// The bandwidth filter remembers this many rounds.
     static let filterRounds: UInt64 = 10
     /// Share of a round's segments; two standard deviations more must be lost, since three of a
@@ -35,6 +41,8 @@ final class BBR: CongestionController {
 
     private(set) var phase = Phase.startup
     private var rounds: UInt64 = 0
+    /// Rounds in a row that were longer than an empty path's.
+    private var longRounds = 0
     private var bandwidth = MaximumFilter()
     private var fullBandwidth = Rate.zero
     private var flatRounds = 0
@@ -42,10 +50,13 @@ final class BBR: CongestionController {
     private var queued = 0
     private var minimumRTT = Interval.max
     private var minimumRTTAt = Instant.zero
-    private var probeRTTEnds = Instant.distantFuture
+    /// The greatest rates of this round and of the last that were not the application's.
+    private var roundRate = Rate.zero, lastRoundRate = Rate.zero
+    private var probe = RTTProbe()
+    /// No probe of the round trip begins before this.
+    private var nextProbeAt = Instant.zero
     private var cycle = 2
     private var cycleStart = Instant.zero
-    private var windowBeforeProbe = 0
     private var restoresWindow = 0
     /// Bounds what is in flight after heavy loss; `.max` where nothing says so.
     private var inFlightBound = Int.max
@@ -73,7 +84,9 @@ final class BBR: CongestionController {
         fullBandwidth = .zero
         flatRounds = 0
         minimumRTT = .max
-        probeRTTEnds = .distantFuture
+        roundRate = .zero
+        lastRoundRate = .zero
+        longRounds = 0
         inFlightBound = .max
         extra = 0
     }
@@ -86,10 +99,13 @@ final class BBR: CongestionController {
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
         deliveredInRound &+= sample.bytes
         lostInRound &+= sample.lost
-        if sample.startsRound { rounds &+= 1 }
-        let rate = sample.deliveryRate, isLimited = sample.isApplicationLimited
+        if sample.startsRound { beginRound(sample.rtt) }
+        let rate = sample.deliveryRate
+        // What arrives during a probe of the round trip is limited by that.
+        let isLimited = sample.isApplicationLimited || phase == .probeRTT
         if rate > .zero, !isLimited || rate >= bandwidth.best {
             bandwidth.update(rate, round: rounds, window: Self.filterRounds)
+            roundRate = max(roundRate, rate)
         }
         measureClumps(sample)
         let expired = trackRTT(sample)
@@ -99,10 +115,25 @@ final class BBR: CongestionController {
         setPacing()
     }
 
+    private func beginRound(_ rtt: Interval) {
+        rounds &+= 1
+        if phase != .probeRTT {
+            lastRoundRate = roundRate
+            roundRate = .zero
+        }
+        guard rtt > .zero, minimumRTT != .max else { return }
+        longRounds = isLong(rtt, besides: minimumRTT) ? longRounds &+ 1 : 0
+    }
+
+    /// Whether what took `rtt` stood in a queue, where an empty path takes `minimum`.
+    private func isLong(_ rtt: Interval, besides minimum: Interval) -> Bool {
+        rtt >= (minimum + Self.queueCeiling) * 2
+    }
+
+    /// Whether the path's own round trip has not shown for too long.
     private func trackRTT(_ sample: borrowing AcknowledgementSample) -> Bool {
         let now = sample.now, rtt = sample.rtt
-        let expired = minimumRTT != .max && now > minimumRTTAt + Self.minimumRTTWindow
-        if rtt > .zero, rtt <= minimumRTT || expired {
+        if rtt > .zero, rtt <= minimumRTT {
             minimumRTT = rtt
             minimumRTTAt = now
         } else if rtt > .zero, rtt <= minimumRTT + minimumRTT / 32 {
@@ -116,7 +147,8 @@ final class BBR: CongestionController {
             if phase == .startup, rounds < 2 { queued = 0 }
             if phase == .startup, queued >= Self.queuedInARow { flatRounds = Self.fullPipeRounds }
         }
-        return expired
+        return rtt > .zero && now >= nextProbeAt
+            && (now > minimumRTTAt + Self.minimumRTTWindow || longRounds >= Self.longRounds)
     }
 
     private func measureClumps(_ sample: borrowing AcknowledgementSample) {
@@ -166,17 +198,48 @@ final class BBR: CongestionController {
         if phase == .startup, flatRounds >= Self.fullPipeRounds { phase = .drain }
         if phase == .drain, sample.inFlight <= product(1) { enterProbeBandwidth(now) }
         if phase == .probeBandwidth { advanceCycle(sample) }
-        if rttExpired, phase == .probeBandwidth, sample.inFlight > product(Self.probeRTTGain) {
-            // Little is in flight at other times anyhow: the path's own round trip shows by itself.
-            windowBeforeProbe = window
-            phase = .probeRTT
-            probeRTTEnds = now + max(Self.probeRTTLength, minimumRTT)
+        if rttExpired, phase == .probeBandwidth { beginProbeRTT(sample) }
+        if phase == .probeRTT, probe.ends(with: sample) { endProbeRTT(now) }
+    }
+
+    /// The path's own round trip is looked for by what empties the queue. How much that is follows
+    /// from what arrives now and from the round trip known till now. Taken from the greatest rate
+    /// of the filter, or from the round trip through the queue, it would leave the queue as it is,
+    /// and the path would be taken for a longer one that holds more, again and again.
+    private func beginProbeRTT(_ sample: borrowing AcknowledgementSample) {
+        // What the application or a bound after losses held back is not what the line carries.
+        let isHeldBack = sample.isApplicationLimited || inFlightBound != .max
+        let latest = max(roundRate, lastRoundRate)
+        let rate = isHeldBack ? bandwidth.best : min(latest, bandwidth.best)
+        let most = max(rate.product(Self.probeRTTGain, minimumRTT), minimumWindow)
+        longRounds = 0
+        guard sample.inFlight > most else {
+            // So little is in flight anyhow: the path's own round trip shows by itself.
+            minimumRTT = sample.rtt
+            minimumRTTAt = sample.now
+            return
         }
-        if phase == .probeRTT, now >= probeRTTEnds {
-            minimumRTTAt = now
-            window = max(window, windowBeforeProbe)
-            enterProbeBandwidth(now)
+        probe = RTTProbe(
+            window: most, before: (window: window, rate: rate, rtt: sample.rtt), at: sample.now)
+        phase = .probeRTT
+    }
+
+    /// Either a queue stood, and what arrived through it was all that the line carries; or the path
+    /// has become longer, which tells nothing of its rate.
+    private func endProbeRTT(_ now: Instant) {
+        minimumRTT = probe.rtt
+        minimumRTTAt = now
+        if isLong(probe.before.rtt, besides: minimumRTT), probe.before.rate < bandwidth.best {
+            bandwidth = MaximumFilter()
+            bandwidth.update(probe.before.rate, round: rounds, window: Self.filterRounds)
+            extra = 0
+            window = max(window, min(probe.before.window, product(1)))
+        } else {
+            window = max(window, probe.before.window)
         }
+        longRounds = 0
+        nextProbeAt = now + (now - probe.began) * Self.probeRTTPause
+        enterProbeBandwidth(now)
     }
 
     private func enterProbeBandwidth(_ now: Instant) {
@@ -222,7 +285,7 @@ final class BBR: CongestionController {
         target = target &+ extra
         target = min(max(target, minimumWindow), inFlightBound)
         if phase == .probeRTT {
-            window = max(minimumWindow, min(window, product(Self.probeRTTGain)))
+            window = max(minimumWindow, min(window, probe.window))
             return
         }
         if restoresWindow > 0 {
@@ -271,6 +334,41 @@ final class BBR: CongestionController {
 
     override func undo() {
         if restoresWindow > 0 { window = max(window, restoresWindow); restoresWindow = 0 }
+    }
+}
+
+/// A time in which no more is in flight than fills the path but no queue, so that the path's own
+/// round trip shows (ProbeRTT).
+struct RTTProbe {
+    /// Bytes that may be in flight meanwhile.
+    private(set) var window = 0
+    /// What held when it began: the congestion window, the rate at which data arrived, the round
+    /// trip.
+    private(set) var before = (window: 0, rate: Rate.zero, rtt: Interval.zero)
+    /// The least round trip of what was sent with an empty queue; `.max` until there is one.
+    private(set) var rtt = Interval.max
+    private(set) var began = Instant.zero
+    /// The last time when more was in flight, of which a queue may have been left.
+    private var fullAt = Instant.zero
+
+    init() {}
+    init(window: Int, before: (window: Int, rate: Rate, rtt: Interval), at now: Instant) {
+        self.window = window
+        self.before = before
+        began = now
+        fullAt = now
+    }
+
+    /// Whether it is over with this acknowledgement: not before something that was sent after the
+    /// queue was empty has arrived, however long that takes.
+    mutating func ends(with sample: borrowing AcknowledgementSample) -> Bool {
+        let now = sample.now, roundTrip = sample.rtt
+        if sample.inFlight > window {
+            fullAt = now
+        } else if roundTrip > .zero, now - roundTrip >= fullAt {
+            rtt = min(rtt, roundTrip)
+        }
+        return rtt != .max && now >= began + BBR.probeRTTLength
     }
 }
 

@@ -107,7 +107,7 @@ extension Session {
         let isWanted = path.health == .usable && isActive(at: now)
         let change = path.mtu.advance(
             to: now, timeout: roundTripBound(path) * 2,
-            answered: path.monitor.probe.lastAnswer,
+            answered: path.monitor.probe.lastAnswered,
             heard: path.monitor.lastArrival - path.roundTrip.minimum,
             isWanted: isWanted)
         if path.mtu.takesShort(), path.monitor.takesRoutineProbe {

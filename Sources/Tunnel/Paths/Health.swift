@@ -133,7 +133,13 @@ extension Session {
         if believed != nil, let sample {
             host.roundTrips.add(sample, uplink: path.uplinkName)
         }
-        path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
+        if let sample {
+            // A path that delays by turns may delay the full ones, and not the short one.
+            let variation = path.roundTrip.variation * 4
+            path.mtu.shortAnswered(
+                sentAt: now - sample, at: now,
+                margin: max(path.roundTrip.smoothed / 4, variation))
+        }
         bringForward(.paths, to: path.mtu.deadline)
         switch means {
         case .none: break

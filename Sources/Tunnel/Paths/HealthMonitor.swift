@@ -155,7 +155,7 @@ struct HealthMonitor {
         guard isOpen else { return .none }
         if let sample, sample < .zero || sample >= Limits.maximumSample { return .none }
         measure(sample, at: now)
-        probe.answered(at: now)
+        probe.answered(sentAt: sample.map { now - $0 }, at: now)
         lifecycle.answered()
         // An answer to a probe that was under way is not what a later, full one waits for.
         let isEarlier =

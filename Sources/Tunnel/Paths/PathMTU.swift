@@ -160,15 +160,22 @@ struct PathMTU {
         }
     }
 
-    /// A short probe was answered: those that left before it should be, too.
-    mutating func shortAnswered(at now: Instant, roundTrip: Interval) {
-        guard case .verifying(let tries, let sentAt, let at) = state, sentAt < now else { return }
-        let verdict = now + max(roundTrip / 4, Self.minimumGrace)
-        if verdict < at { state = .verifying(tries: tries, sentAt: sentAt, verdictAt: verdict) }
+    /// A short probe that left at `askedAt` was answered: those that left before it should be, too,
+    /// within `margin`. An answer to what was asked earlier tells nothing of them.
+    mutating func shortAnswered(sentAt askedAt: Instant, at now: Instant, margin: Interval) {
+        guard case .verifying(let tries, let sentAt, let at) = state, sentAt <= askedAt else {
+            return
+        }
+        let verdict = now + max(margin, Self.minimumGrace)
+        // The one that left with them may be late itself.
+        if verdict < at || askedAt == sentAt {
+            state = .verifying(tries: tries, sentAt: sentAt, verdictAt: verdict)
+        }
     }
 
-    /// Time passes. `answered`: when a short probe last was. `heard`: the latest moment of which it
-    /// is known that what left then could arrive. `isWanted`: something is being transferred.
+    /// Time passes. `answered`: when the latest short probe left that was answered. `heard`: the
+    /// latest moment of which it is known that what left then could arrive. `isWanted`: something
+    /// is being transferred.
     mutating func advance(
         to now: Instant, timeout: Interval, answered: Instant, heard: Instant,
         isWanted: Bool
@@ -195,10 +202,11 @@ struct PathMTU {
             }
             return .none
         case .verifying(let tries, let sentAt, _):
-            if answered > sentAt { return blackHole(at: now) }
+            if answered >= sentAt { return blackHole(at: now) }
             // Nothing is heard: that tells of the path, not of its datagrams.
             guard tries < Self.maximumTries else { search(at: now, timeout: timeout); return .none }
             probe(current, count: 2)
+            wantsShort = true
             state = .verifying(tries: tries + 1, sentAt: now, verdictAt: now + timeout)
             return .none
         }

@@ -53,6 +53,8 @@ struct PathProber {
     private(set) var count: UInt16 = 0
     private(set) var sentAt = Instant.zero
     private(set) var lastAnswer = Instant.zero
+    /// When the latest of the probes that were answered had left; zero before.
+    private(set) var lastAnswered = Instant.zero
     /// How long the next answer of a suspect path is awaited: grown from the last wait, which may
     /// have been cut short by what is known of the path, so no `Backoff`.
     private(set) var wait = Limits.suspectProbe
@@ -101,8 +103,11 @@ struct PathProber {
         return until
     }
 
-    /// A probe was answered, whichever.
-    mutating func answered(at now: Instant) { lastAnswer = now }
+    /// A probe was answered, whichever. `sentAt`: when that had left; nil where it can't be told.
+    mutating func answered(sentAt: Instant?, at now: Instant) {
+        lastAnswer = now
+        if let sentAt { lastAnswered = max(lastAnswered, sentAt) }
+    }
 
     /// The path works: nothing is awaited.
     mutating func succeeded() {
