@@ -19,10 +19,10 @@ import Testing
     /// 170: the question to a path that was opened for the handover was lost, and not repeated for
     /// as long as a round trip measured in an outage; until it is answered, three times what comes
     /// from there may go there. 310: only the way down went silent; seconds later the download
-    /// passed for a connection that nobody uses. 491, 704: a question was under way when full
+    /// passed for a connection that nobody uses. 704: a question was under way when full
     /// datagrams were suspected; its answer passed for that of the short probe beside them, and
     /// everything under way went again in shorter ones. 785: the answers were late by turns.
-    @Test(arguments: [170, 310, 491, 704, 785] as [UInt64]) func theOtherPathCarriesWhatItCan(
+    @Test(arguments: [170, 310, 704, 785] as [UInt64]) func theOtherPathCarriesWhatItCan(
         _ seed: UInt64
     ) {
         let outcome = SilentLossTrial(seed: seed).run()
