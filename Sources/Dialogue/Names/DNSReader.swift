@@ -155,8 +155,9 @@ struct DNSReader {
             let step = steps[i]
             guard step.position < rests.count else { continue }
             rests[step.position] = Rest(
-                length: UInt8(length - step.length), pointers: UInt8(pointers - step.pointers),
-                target: UInt16(target))
+                length: UInt8(truncatingIfNeeded: length - step.length),
+                pointers: UInt8(truncatingIfNeeded: pointers - step.pointers),
+                target: UInt16(truncatingIfNeeded: target))
         }
     }
 
