@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEM = os.path.join(HERE, "..", "System")
 sys.path.append(SYSTEM)
 import runner  # noqa: E402
-from runner import Skip, between, check, seconds  # noqa: E402
+from runner import OutOfBounds, Skip, between, check, seconds  # noqa: E402
 from world import need, sh  # noqa: E402
 
 PORT = 5000

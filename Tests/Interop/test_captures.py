@@ -43,7 +43,7 @@ def test_we_join(w):
 def test_the_kernel_joins(w):
     w.shape(1, 20, 2), w.shape(2, 20, 2)
     w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
-    peer, kernel = w.serve(size=500_000, peer_options=["--at", "0.1 prio 0 backup"])
+    peer, kernel = w.serve(size=1_500_000, peer_options=["--at", "0.1 prio 0 backup"])
     same_streams(peer, kernel)
     carried(peer, 2)
     assert judged(w, peer)["joins"] >= 1

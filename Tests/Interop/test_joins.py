@@ -1,11 +1,14 @@
 """Further subflows, opened by either side."""
 import time
 
-from links import kernel_address, peer_address, same_streams
+from links import OutOfBounds, kernel_address, peer_address, same_streams
 
 
 def carried(peer, number, least=1):
-    """The subflows that carried payload in either direction."""
+    """The subflows that carried payload in either direction. The kernel joins when its worker gets its turn, which on a
+    busy machine may be after the transfer."""
+    if len(peer["subflows"]) < number:
+        raise OutOfBounds(f"only {len(peer['subflows'])} of {number} subflows were opened before the transfer ended")
     busy = [s for s in peer["subflows"] if s["bytesIn"] + s["bytesOut"] >= least]
     assert len(busy) >= number, f"only {len(busy)} of {len(peer['subflows'])} subflows carried data"
 
