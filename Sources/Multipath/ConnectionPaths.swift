@@ -11,6 +11,16 @@ extension Connection {
         return turn.unansweredPath
     }
 
+    /// Whether a segment of `size` payload bytes or more that left on the path at `since` or later
+    /// is known to have arrived.
+    public func hasDelivered(_ size: Int, since: Instant, path: PathID) -> Bool {
+        for case let member? in members
+        where member.path == path && member.tcp.hasDelivered(size, since: since) {
+            return true
+        }
+        return false
+    }
+
     /// The path takes segments of at most `size` payload bytes from now on
     /// (`Subflow.limitSegments`).
     public func limitSegments(to size: Int, path: PathID, repeatsAll: Bool, at now: Instant) {

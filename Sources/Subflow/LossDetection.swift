@@ -12,6 +12,8 @@ struct LossDetection {
     private(set) var latestSent = Instant(nanoseconds: .min)
     private(set) var latestEnd = SubflowSequence(0)
     private(set) var roundTrip = Interval.zero
+    /// Its bytes; zero where it was sent again, and an earlier one may be what arrived.
+    private(set) var latestLength = 0
     /// The highest sequence number acknowledged in any way.
     private(set) var forward: SubflowSequence
     private(set) var sawReordering = false
@@ -45,6 +47,8 @@ struct LossDetection {
         {
             latestSent = span.pointee.sentAt
             latestEnd = end
+            latestLength =
+                span.pointee.flags.contains(.retransmitted) ? 0 : Int(span.pointee.length)
             roundTrip = elapsed
         }
     }

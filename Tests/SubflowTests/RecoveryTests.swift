@@ -41,6 +41,22 @@ import Testing
         #expect(s.subflow.statistics.recoveries == 1 && s.subflow.statistics.timeouts == 0)
     }
 
+    /// What tells whether full segments of a path arrive: what was sent once, since then, as long.
+    @Test func whatHasBeenDeliveredIsKnown() {
+        let s = Self.fiveInFlight()
+        let begun = s.now - .milliseconds(100)
+        #expect(!s.subflow.hasDelivered(1000, since: begun))
+        s.inject("A", seq: 1, ack: 1, sack: [1001..<4001])
+        #expect(s.subflow.hasDelivered(1000, since: begun))
+        #expect(!s.subflow.hasDelivered(1001, since: begun))
+        #expect(!s.subflow.hasDelivered(1000, since: begun + .nanoseconds(1)))
+        #expect(s.out() == ["data seq=1 ack=1 len=1000"])
+        s.wait(100)
+        // Sent again: which of the two has arrived is not known for certain.
+        s.inject("A", seq: 1, ack: 5001)
+        #expect(!s.subflow.hasDelivered(1000, since: begun))
+    }
+
     @Test func oneDeliveredWaitsForTheReorderingWindow() {
         let s = Self.fiveInFlight()
         s.inject("A", seq: 1, ack: 1, sack: [1001..<2001])

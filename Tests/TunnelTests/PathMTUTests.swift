@@ -46,6 +46,26 @@ import Testing
         #expect(asked.count < 20 && asked.last! > 25_000)
     }
 
+    /// Both probes are late, and the short one is answered: what was sent later has arrived.
+    @Test mutating func fullDataThatArrivesIsNoBlackHole() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        #expect(mtu.verifiesSince == nil)
+        let isDue = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isDue && mtu.verifiesSince == now)
+        now += .milliseconds(90)
+        mtu.fullPassed(at: now, timeout: Self.bound)
+        #expect(mtu.verifiesSince == nil && mtu.current == 1472 && !mtu.hasProbe)
+        // Nothing that left later has gone unanswered.
+        let isDueAgain = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(!isDueAgain)
+        now += .seconds(2)
+        _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
+        #expect(mtu.current == 1472)
+    }
+
     @Test mutating func mostPathsTakeTheLongestAtOnce() {
         mtu.basePassed(at: now, timeout: Self.bound)
         #expect(mtu.isBaseConfirmed && settle(1472) == 1 && mtu.current == 1472)

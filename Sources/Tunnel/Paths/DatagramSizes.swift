@@ -15,6 +15,9 @@ enum DatagramSizes {
     /// IP and UDP headers.
     static func packetHeader(isIPv4: Bool) -> Int { isIPv4 ? 28 : 48 }
 
+    /// Connections of a session that are asked whether full segments arrive.
+    static let connectionsAsked = 64
+
     /// What fits into a datagram beside the header, a bulk head and the tag.
     static func segmentSize(datagramLimit: Int) -> Int {
         datagramLimit - DatagramHeader.size - SealedSegment.paddedHead - RecordCipher.tagBytes
@@ -102,8 +105,22 @@ extension Session {
         checkForBlackHole(path, at: now)
     }
 
+    /// Whether a connection knows of a full segment that left on the path since then that it has
+    /// arrived. Of many connections the first ones are asked.
+    private func hasDelivered(_ path: Path, since: Instant) -> Bool {
+        let size = DatagramSizes.segmentSize(datagramLimit: path.mtu.current)
+        return streams.prefix(DatagramSizes.connectionsAsked).contains {
+            host.streams[$0]?.connection.hasDelivered(size, since: since, path: path.id) == true
+        }
+    }
+
     func advanceSize(_ path: Path, to now: Instant) {
         guard path.mtu.deadline <= now else { return }
+        if let since = path.mtu.verifiesSince, hasDelivered(path, since: since) {
+            path.mtu.fullPassed(at: now, timeout: roundTripBound(path) * 2)
+            sizeChanged(.none, path, at: now)
+            return
+        }
         let isWanted = path.health == .usable && isActive(at: now)
         let change = path.mtu.advance(
             to: now, timeout: roundTripBound(path) * 2,

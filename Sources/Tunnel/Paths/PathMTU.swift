@@ -173,6 +173,21 @@ struct PathMTU {
         }
     }
 
+    /// When the full datagrams left whose answers the verdict on a black hole waits for.
+    var verifiesSince: Instant? {
+        guard case .verifying(_, let sentAt, _) = state else { return nil }
+        return sentAt
+    }
+
+    /// Full datagrams that left since then have arrived, whatever became of the probes: there is no
+    /// black hole.
+    mutating func fullPassed(at now: Instant, timeout: Interval) {
+        guard case .verifying = state else { return }
+        lastVerified = now
+        due = (0, 0)
+        search(at: now, timeout: timeout)
+    }
+
     /// Time passes. `answered`: when the latest short probe left that was answered. `heard`: the
     /// latest moment of which it is known that what left then could arrive. `isWanted`: something
     /// is being transferred.
