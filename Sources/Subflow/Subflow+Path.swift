@@ -2,8 +2,8 @@ import Measures
 
 /// What the owner tells a subflow of the path below it.
 extension Subflow {
-    /// Whether a segment of `size` payload bytes or more, sent once at `since` or later, is known to
-    /// have arrived; false too where a shorter one that left later has.
+    /// Whether a segment of `size` payload bytes or more, sent once at `since` or later, is known
+    /// to have arrived; false too where a shorter one that left later has.
     public func hasDelivered(_ size: Int, since: Instant) -> Bool {
         loss.latestSent >= since && loss.latestLength >= size
     }
