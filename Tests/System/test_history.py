@@ -179,6 +179,8 @@ def test_a_second_is_lost_at_most(w):
     written = lambda: base.execute("SELECT total(sent + received) FROM usage").fetchone()[0]
     w.wait(lambda: written() > 1_000_000, "the first megabyte")
     known, oldest, turn = [], 0, 0
+    # What a busy machine makes of two commands and 10 ms of sleep; in between nothing is known.
+    longest = 0
     began = time.monotonic()
     while time.monotonic() - began < 6:
         # Events at any distance from the seconds: they are written, too.
@@ -186,13 +188,14 @@ def test_a_second_is_lost_at_most(w):
             turn += 1
             braid(w, "uplink", "cell", ("backup", "regular")[turn % 2], "--control", pair.control[0])
         now = time.monotonic()
+        longest = max(longest, now - (known[-1][0] if known else began))
         known.append((now, moved()))
         has = written()
         oldest = max(oldest, now - next(at for at, bytes in reversed([(began, 0)] + known) if bytes <= has + 20_000))
         time.sleep(0.01)
-    w.notes.append(f"{oldest:.2f} s old at most")
+    w.notes.append(f"{oldest:.2f} s old at most, looked at every {longest:.2f} s at least")
     transfer.process.kill()
-    between(oldest, 0.3, 1.15, "what is lost by a kill")
+    between(oldest, 0.3, 1.1 + longest, "what is lost by a kill")
 
 
 def test_a_broken_disk_is_one_warning(w):
