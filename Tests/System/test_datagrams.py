@@ -358,7 +358,8 @@ while time.monotonic() < end:
     world.notes.append(f"beside a flood of the same user: {said['missed_s']:.2f} s missed, usually {said['usual_ms']:.1f} ms")
     own.wait(10)
     check(said["twice"] == 0, f"{said['twice']} came twice")
-    between(said["missed_s"], 0, 0.04, "missed beside a flood of the same user, s")
+    # Two of 400 on a quiet machine; behind the flood in one queue it would be most of three seconds.
+    between(said["missed_s"], 0, 0.25, "missed beside a flood of the same user, s")
     call = start(world, "call", ORIGIN, 7000, 20, 200)
     time.sleep(0.5)
     ports = {line.split()[3].split(":")[-1]
