@@ -99,7 +99,8 @@ extension Session {
     ) {
         let timeout = timeout ?? resetTimeout()
         directory.resets.remember(frame, number: number, timeout: timeout, at: now)
-        set(.resets, to: directory.resets.deadline)
+        // The first in the heap may be one that was confirmed, and long past.
+        bringForward(.resets, to: now + timeout)
     }
 
     func repeatResets(at now: Instant) {
