@@ -179,11 +179,7 @@ public final class ProxyServer: EngineDelegate {
         switch clients.space(at: loop.now()) {
         case .free: return true
         case .insteadOf(let displaced):
-            notices.counters.displaced += 1
-            notices.full(
-                "too many clients: one that carried nothing is closed for the next",
-                maximum: clients.maximum)
-            displaced.cut()
+            displace(displaced, because: "too many clients: one")
             return true
         case .none:
             notices.counters.turnedAway += 1
@@ -198,14 +194,17 @@ public final class ProxyServer: EngineDelegate {
     /// clients take several, so that there may be none long before there are too many clients.
     func makeRoom() -> Bool {
         if let displaced = clients.missedLeast(at: loop.now()) {
-            notices.counters.displaced += 1
-            notices.full(
-                "no descriptors: a client that carried nothing is closed for the next",
-                maximum: clients.maximum)
-            displaced.cut()
+            displace(displaced, because: "no descriptors: a client")
             return true
         }
         return direct?.stopLingering() == true
+    }
+
+    private func displace(_ client: ClientConnection, because what: String) {
+        notices.counters.displaced += 1
+        notices.full(
+            "\(what) that carried nothing is closed for the next", maximum: clients.maximum)
+        client.cut()
     }
 
     private func admit(_ client: ClientConnection) {

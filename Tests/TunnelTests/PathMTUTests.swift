@@ -32,6 +32,17 @@ import Testing
         return sent
     }
 
+    /// A path that takes 1,472 bytes is suspected of being a black hole; when.
+    private mutating func suspect() -> Instant {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isSuspected)
+        return now
+    }
+
     @Test mutating func theBaseSizeIsAskedThreeTimesThenEverMoreRarely() {
         #expect(mtu.current == 1252 && !mtu.isBaseConfirmed)
         var asked: [Int64] = []
@@ -112,13 +123,7 @@ import Testing
     }
 
     @Test mutating func aBlackHoleIsFoundWhileShortOnesAreAnswered() {
-        mtu.basePassed(at: now, timeout: Self.bound)
-        _ = settle(1472)
-        now += .seconds(1)
-        mtu.sent(1472, at: now)
-        let began = now
-        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
-        #expect(isSuspected)
+        let began = suspect()
         #expect(mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472 && mtu.takeProbe() == nil)
         now += .milliseconds(40)
         mtu.shortAnswered(sentAt: began, at: now, margin: .milliseconds(10))
@@ -139,13 +144,7 @@ import Testing
     /// A question was under way when the suspicion came: its answer came a few milliseconds later,
     /// and the path's datagrams were cut short though all of them arrived.
     @Test mutating func theAnswerToAnEarlierQuestionTellsNothing() {
-        mtu.basePassed(at: now, timeout: Self.bound)
-        _ = settle(1472)
-        now += .seconds(1)
-        mtu.sent(1472, at: now)
-        let began = now
-        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
-        #expect(isSuspected)
+        let began = suspect()
         now += .milliseconds(8)
         let earlier = began - .milliseconds(32)
         mtu.shortAnswered(sentAt: earlier, at: now, margin: .milliseconds(10))
@@ -161,13 +160,7 @@ import Testing
 
     /// Where the short probe's answer comes just in time, the full ones' may come a little later.
     @Test mutating func aLateShortAnswerGivesTheFullOnesTime() {
-        mtu.basePassed(at: now, timeout: Self.bound)
-        _ = settle(1472)
-        now += .seconds(1)
-        mtu.sent(1472, at: now)
-        let began = now
-        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
-        #expect(isSuspected)
+        let began = suspect()
         now += Self.bound - .milliseconds(1)
         mtu.shortAnswered(sentAt: began, at: now, margin: .milliseconds(25))
         #expect(mtu.deadline == now + .milliseconds(25))
@@ -178,13 +171,7 @@ import Testing
     }
 
     @Test mutating func aProbeThatIsAnsweredEndsTheSuspicion() {
-        mtu.basePassed(at: now, timeout: Self.bound)
-        _ = settle(1472)
-        now += .seconds(1)
-        mtu.sent(1472, at: now)
-        let asked = now
-        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
-        #expect(isSuspected)
+        let asked = suspect()
         now += .milliseconds(40)
         let change = mtu.answered(size: 1472, sentAt: asked, at: now, timeout: Self.bound)
         let again = mtu.checkForBlackHole(at: now, timeout: Self.bound)

@@ -71,13 +71,9 @@ struct DNSReader {
                     return true
                 }
             case 3:
-                guard position + 1 < bytes.count,
-                    end == nil || isStable(position..<(position + 2))
-                else { return false }
-                let target = Int(head & 0x3f) << 8 | Int(bytes[position + 1])
                 pointers += 1
-                guard target >= DNSHeader.length, target < lowest,
-                    pointers <= Self.maximumPointers
+                guard pointers <= Self.maximumPointers,
+                    let target = target(at: position, isBehind: end != nil, lowest)
                 else { return false }
                 lowest = target
                 if end == nil { end = position + 2 }
@@ -120,13 +116,9 @@ struct DNSReader {
                 guard length <= DNSName.maximumLength else { return nil }
                 position = next
             case 3:
-                guard position + 1 < bytes.count,
-                    end == nil || isStable(position..<(position + 2))
-                else { return nil }
-                let target = Int(head & 0x3f) << 8 | Int(bytes[position + 1])
                 pointers += 1
-                guard target >= DNSHeader.length, target < lowest,
-                    pointers <= Self.maximumPointers
+                guard pointers <= Self.maximumPointers,
+                    let target = target(at: position, isBehind: end != nil, lowest)
                 else { return nil }
                 if end != nil { jumps.append((steps.count - 1, target)) }
                 lowest = target
@@ -140,6 +132,16 @@ struct DNSReader {
         remember(length, pointers, rest, jumps)
         at = end ?? position
         return length
+    }
+
+    /// Where a pointer leads; nil where it is cut short, or does not lead to before `lowest`.
+    /// `isBehind`: another pointer led to it.
+    private func target(at position: Int, isBehind: Bool, _ lowest: Int) -> Int? {
+        guard position + 1 < bytes.count, !isBehind || isStable(position..<(position + 2)) else {
+            return nil
+        }
+        let target = Int(bytes[position] & 0x3f) << 8 | Int(bytes[position + 1])
+        return target >= DNSHeader.length && target < lowest ? target : nil
     }
 
     /// Notes what the steps of a name have led to, in all.
