@@ -54,7 +54,8 @@ def enter():
 
 
 def find(folder, names):
-    """The tests of a folder's test_*.py whose names have one of `names` as a part: (name, function)."""
+    """The tests of a folder's test_*.py whose names have one of `names` as a part, or are it where it is a whole
+    name: (name, function)."""
     found = []
     for file in sorted(os.listdir(folder)):
         if re.fullmatch(r"test_\w+\.py", file):
@@ -62,7 +63,10 @@ def find(folder, names):
             for name, value in vars(module).items():
                 if name.startswith("test_") and callable(value) and value.__module__ == module.__name__:
                     found.append((f"{file[5:-3]}.{name[5:]}", value))
-    return [(name, value) for name, value in found if not names or any(part in name for part in names)]
+    whole = {name for name, _ in found} & set(names)
+    parts = set(names) - whole
+    return [(name, test) for name, test in found
+            if not names or name in whole or any(part in name for part in parts)]
 
 
 def stack():

@@ -97,15 +97,17 @@ def is_running(pid):
         return False
 
 
-def ends(braid, number):
-    """A lab ends by this signal and takes its program with it; its exit code."""
-    lab = subprocess.Popen([braid, "lab", "--", "sleep", "60"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+def ends(braid, number, folder):
+    """A lab with its files in `folder` ends by this signal and takes its program with it; its exit code."""
+    lab = subprocess.Popen([braid, "lab", "--", "sleep", "60"], stderr=subprocess.PIPE, text=True, start_new_session=True,
+                           env={**os.environ, "TMPDIR": folder})
     limit = time.monotonic() + 10
     while not (children := children_of(lab.pid)) and lab.poll() is None and time.monotonic() < limit:
         time.sleep(0.02)
     if lab.poll() is not None:
         raise Skip(lab.stderr.read().strip())
     time.sleep(0.1)
+    check(os.listdir(folder), "the lab keeps its files elsewhere: nothing can be said of what it leaves")
     lab.send_signal(number)
     code = lab.wait(timeout=10)
     time.sleep(0.2)
@@ -114,11 +116,14 @@ def ends(braid, number):
 
 
 def test_a_terminated_lab_leaves_nothing(world):
-    before = set(os.listdir("/tmp"))
-    check(ends(world.braid, signal.SIGTERM) == 128 + signal.SIGTERM, "the exit code is not that of the program")
-    left = [name for name in set(os.listdir("/tmp")) - before if name.startswith("braid-lab-")]
-    check(not left, f"/tmp still holds {left}")
+    # A folder of its own: in the common one other tests' labs come and go.
+    with tempfile.TemporaryDirectory(prefix="braid-lab-test-") as folder:
+        code = ends(world.braid, signal.SIGTERM, folder)
+        check(code == 128 + signal.SIGTERM, "the exit code is not that of the program")
+        left = os.listdir(folder)
+        check(not left, f"the lab leaves {left}")
 
 
 def test_a_killed_lab_takes_its_programs_with_it(world):
-    check(ends(world.braid, signal.SIGKILL) == -signal.SIGKILL, "the lab was not killed")
+    with tempfile.TemporaryDirectory(prefix="braid-lab-test-") as folder:
+        check(ends(world.braid, signal.SIGKILL, folder) == -signal.SIGKILL, "the lab was not killed")
