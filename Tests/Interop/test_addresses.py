@@ -204,7 +204,10 @@ def test_the_kernel_makes_a_subflow_backup(w):
     w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 3 subflow")
 
     def during():
-        time.sleep(0.4)
+        limit = time.monotonic() + 1.2
+        while not w.counters()["MPJoinSynAckRx"] and time.monotonic() < limit:  # its worker joins in its own time
+            time.sleep(0.05)
+        time.sleep(0.1)
         w.mptcp("endpoint change id 3 backup")
         time.sleep(0.5)
         w.mptcp("endpoint change id 3 nobackup")
