@@ -1,6 +1,6 @@
 """DSS checksums, MP_FAIL and the infinite mapping; fallback to plain TCP."""
 from links import GONE, kernel_address, peer_address, same_streams
-from test_joins import carried
+from test_joins import carried, second
 
 
 def test_checksums_in_the_four_combinations(w):
@@ -44,7 +44,7 @@ def test_corrupted_to_the_kernel_on_one_of_two_subflows(w):
                                                          "--mangle", "out flip path=1 nth=30"],
                              wrong=["wrong DSS checksum", "differ from those sent before"])
     same_streams(peer, kernel)
-    assert peer["subflows"][1]["reset"], peer["subflows"][1]
+    assert second(peer)["reset"], second(peer)
     w.expect(MPJoinAckRx=1, MPFailTx=1, DataCsumErr=1, DSSCorruptionReset=range(0, 2))
 
 

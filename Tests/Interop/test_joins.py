@@ -6,11 +6,19 @@ from links import OutOfBounds, kernel_address, peer_address, same_streams
 
 def carried(peer, number, least=1):
     """The subflows that carried payload in either direction. The kernel joins when its worker gets its turn, which on a
-    busy machine may be after the transfer."""
+    busy machine may be after the transfer or at its very end: tried again, where a fault of ours shows again."""
     if len(peer["subflows"]) < number:
         raise OutOfBounds(f"only {len(peer['subflows'])} of {number} subflows were opened before the transfer ended")
     busy = [s for s in peer["subflows"] if s["bytesIn"] + s["bytesOut"] >= least]
-    assert len(busy) >= number, f"only {len(busy)} of {len(peer['subflows'])} subflows carried data"
+    if len(busy) < number:
+        raise OutOfBounds(f"only {len(busy)} of {len(peer['subflows'])} subflows carried data")
+
+
+def second(peer):
+    """The subflow that was joined first. Where the kernel joins it may come too late, as above."""
+    if len(peer["subflows"]) < 2:
+        raise OutOfBounds("no subflow was joined before the transfer ended")
+    return peer["subflows"][1]
 
 
 def test_we_join_as_initiator(w):
@@ -79,7 +87,7 @@ def test_an_unknown_token_is_reset_by_the_kernel(w):
     peer, kernel = w.connect(size=400_000, peer_options=["--at", "0.02 join 1", "--mangle", "out token join"],
                              wrong=["MP_JOIN with an unknown token"])
     same_streams(peer, kernel)
-    assert peer["counters"]["joinsRefused"] == 1 and peer["subflows"][1]["reset"]
+    assert peer["counters"]["joinsRefused"] == 1 and second(peer)["reset"]
     w.expect(MPJoinNoTokenFound=1, MPJoinSynRx=1, MPJoinAckRx=0)
 
 
@@ -97,7 +105,7 @@ def test_a_wrong_hmac_is_refused_by_the_kernel(w):
     peer, kernel = w.connect(size=400_000, peer_options=["--at", "0.02 join 1", "--mangle", "out hmac join"],
                              wrong=["wrong HMAC in the third packet of a join"])
     same_streams(peer, kernel)
-    assert peer["subflows"][1]["reset"]
+    assert second(peer)["reset"]
     w.expect(MPJoinSynRx=1, MPJoinAckRx=0, MPJoinAckHMacFailure=lambda n: n >= 1)
 
 
@@ -133,7 +141,7 @@ def test_a_join_after_a_data_fin_is_refused_by_the_kernel(w):
         peer, kernel = w.connect("source", ours, kernel="source", kernel_size=theirs,
                                  peer_options=["--at", "0.4 join 1"])
         same_streams(peer, kernel)
-        assert peer["subflows"][1]["reset"] and peer["subflows"][1]["bytesIn"] + peer["subflows"][1]["bytesOut"] == 0
+        assert second(peer)["reset"] and second(peer)["bytesIn"] + second(peer)["bytesOut"] == 0
     w.expect(MPJoinSynRx=2, MPJoinAckRx=0, MPJoinRejected=2)
 
 
