@@ -14,8 +14,9 @@ struct GuessPauses {
     static let minimumPause = Interval.milliseconds(500), maximumPause = Interval.seconds(15)
     /// Without a wrong password for so long, a source is like new.
     static let memory = Interval.seconds(1800)
-    /// Sources remembered; beyond them the one that has been quiet the longest is forgotten.
-    static let maximumSources = 4096
+    /// Sources remembered; beyond them those that have been quiet the longest are forgotten, so many
+    /// at once that one more source costs little though there be millions.
+    static let maximumSources = 4096, forgottenAtOnce = 256
 
     private struct Record {
         var wrong = 0
@@ -46,12 +47,13 @@ struct GuessPauses {
         records[source] = record
     }
 
-    /// Makes room: those that are like new, else the quietest.
+    /// Forgets those that are like new, and enough of the quietest.
     private mutating func forgetOldest(at now: Instant) {
-        records = records.filter { now - $0.value.lastAt <= Self.memory }
-        guard records.count >= Self.maximumSources else { return }
-        if let oldest = records.min(by: { $0.value.lastAt < $1.value.lastAt }) {
-            records[oldest.key] = nil
+        let quietest = records.map { (source: $0.key, lastAt: $0.value.lastAt) }
+            .sorted { $0.lastAt < $1.lastAt }
+        for (number, one) in quietest.enumerated() {
+            guard number < Self.forgottenAtOnce || now - one.lastAt > Self.memory else { break }
+            records[one.source] = nil
         }
     }
 }

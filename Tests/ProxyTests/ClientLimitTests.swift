@@ -44,17 +44,21 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
     }
 
     @Test func theTableIsBounded() {
-        var pauses = GuessPauses()
-        for i in 0..<(GuessPauses.maximumSources + 500) {
+        var pauses = GuessPauses(), counts: Set<Int> = []
+        let sources = GuessPauses.maximumSources + 500
+        for i in 0..<sources {
             pauses.noteWrong(
                 Source(IPAddress(v4: UInt32(i))), hash: i, at: .zero + .milliseconds(Int64(i + 1)))
+            if i >= GuessPauses.maximumSources { counts.insert(pauses.count) }
         }
-        #expect(pauses.count == GuessPauses.maximumSources)
-        let last = Source(IPAddress(v4: UInt32(GuessPauses.maximumSources + 499)))
-        #expect(
-            pauses.pauseEnd(
-                last, at: .zero + .milliseconds(Int64(GuessPauses.maximumSources + 500)))
-                != nil)
+        // The quietest go many at once, and no more than that.
+        #expect(counts.max() == GuessPauses.maximumSources)
+        #expect(counts.min() == GuessPauses.maximumSources - GuessPauses.forgottenAtOnce + 1)
+        let end = Instant.zero + .milliseconds(Int64(sources))
+        let pausing = (sources - 450..<sources).filter {
+            pauses.pauseEnd(Source(IPAddress(v4: UInt32($0))), at: end) != nil
+        }
+        #expect(pausing.count == 450)
     }
 }
 

@@ -153,8 +153,7 @@ struct PathMTU {
             tryNext(at: now, timeout: timeout)
             return .grew
         case .verifying(_, let asked, _) where size == current && sentAt >= asked:
-            lastVerified = now
-            search(at: now, timeout: timeout)
+            fullPassed(at: now, timeout: timeout)
             return .none
         default: return .none
         }
