@@ -95,6 +95,8 @@ public final class EngineDriver {
             guard let self else { return }
             self.allowance = self.bytesPerTurn
             guard !self.isStopped else { return }
+            // Behind thousands of applications' sockets datagrams don't wait for the last of them.
+            if self.loop.dispatchWasCut { self.drainAll() }
             if self.isDue { self.turn() } else { self.turnIfDue() }
         }
         clockWatch = ClockWatch(loop: loop) { [weak self] in self?.isDue = true }
@@ -215,6 +217,12 @@ public final class EngineDriver {
         clockWatch = nil
         for number in slots.indices { _ = detach(number) }
         packetTrace?.close(endpoint)
+    }
+
+    private func drainAll() {
+        for number in slots.indices where slots[number]?.socket.watch.wantsRead == true {
+            drain(number)
+        }
     }
 
     private func drain(_ number: UplinkNumber) {

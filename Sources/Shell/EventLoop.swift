@@ -6,8 +6,10 @@ import Measures
 /// The one loop of a process, on libevent: readiness, timers, signals and the clock.
 ///
 /// One iteration waits, runs the handlers of everything that is ready, then the hooks of
-/// `afterEvents`: there the engine takes its turn, once for all sockets that were drained. Not
-/// thread-safe; everything in the shell runs on the thread that calls `run()`.
+/// `afterEvents`: there the engine takes its turn, once for all sockets that were drained. Where
+/// thousands are ready at once, those that were not reached in `dispatchTime` have their turn in
+/// the next iterations, in order. Not thread-safe; everything in the shell runs on the thread that
+/// calls `run()`.
 public final class EventLoop {
     /// The event_base, for the parts of the shell that use more of libevent.
     let base: OpaquePointer
@@ -16,6 +18,11 @@ public final class EventLoop {
     private var isStopping = false
     private var wantsTurn = false
     private var isDispatching = false
+    /// Handlers of the iteration that is under way have yet to run, those of sockets perhaps that
+    /// others wait for: hooks that have such look at them themselves.
+    private(set) var dispatchWasCut = false
+    /// So long handlers run in one iteration; the last one ends whatever it takes.
+    static let dispatchTime = Interval.milliseconds(5)
     /// What the turn that is under way has done so far.
     var record = TurnRecord()
     private var turns = LongestTurn()
@@ -110,6 +117,7 @@ public final class EventLoop {
     private func iterate(waiting: Bool) {
         let poll = wantsTurn || !waiting
         wantsTurn = false
+        dispatchWasCut = false
         isDispatching = true
         _ = event_base_loop(
             base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
@@ -127,6 +135,14 @@ public final class EventLoop {
         if !record.hasBegun { record.begin(at: Self.monotonic()) }
         handler()
         record.end(part, at: Self.monotonic())
+        if isDispatching, record.duration > Self.dispatchTime { cutDispatch() }
+    }
+
+    /// The handlers that have yet to run stay active: the next iteration begins with them and waits
+    /// for nothing.
+    private func cutDispatch() {
+        dispatchWasCut = true
+        event_base_loopbreak(base)
     }
 
     /// The longest turn of the last one to two minutes: what everybody waited for at most.

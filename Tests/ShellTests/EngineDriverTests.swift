@@ -188,6 +188,37 @@ private final class Peer {
         #expect(proxy.ends == [.finished] && concentrator.ends == [.finished])
     }
 
+    /// Three hundred handlers of half a millisecond are ready at once: a request made in the first
+    /// one is at the other end long before the last one runs.
+    @Test func datagramsPassManyReadyHandlers() throws {
+        let loop = try EventLoop()
+        let (proxy, concentrator) = try tunnel(loop)
+        #expect(
+            loop.run(until: .seconds(10)) {
+                proxy.driver.endpoint.report(at: loop.now()).sessions.count == 1
+                    && concentrator.driver.endpoint.report(at: loop.now()).sessions.count == 1
+            })
+        _ = loop.run(until: .milliseconds(100)) { false }
+        var ran = 0, ranAtArrival: Int?, stream: StreamHandle?
+        concentrator.onIncoming = { _ in ranAtArrival = ran }
+        let timers = (0..<300).map { _ in
+            loop.timer {
+                ran += 1
+                if stream == nil {
+                    stream = proxy.driver.endpoint.open(
+                        Target(host: .name("test.example"), port: 80), at: loop.now())
+                }
+                let end = loop.now() + .microseconds(500)
+                while loop.now() < end {}
+            }
+        }
+        let at = loop.now() + .milliseconds(1)
+        for timer in timers { timer.arm(at: at) }
+        #expect(loop.run(until: .seconds(20)) { ran == timers.count && ranAtArrival != nil })
+        #expect((ranAtArrival ?? .max) < 150, "\(ranAtArrival ?? -1) of 300 had run")
+        withExtendedLifetime((stream, timers)) {}
+    }
+
     @Test func anIdleTunnelSleeps() throws {
         let loop = try EventLoop()
         let (proxy, concentrator) = try tunnel(loop)

