@@ -14,8 +14,8 @@ struct GuessPauses {
     static let minimumPause = Interval.milliseconds(500), maximumPause = Interval.seconds(15)
     /// Without a wrong password for so long, a source is like new.
     static let memory = Interval.seconds(1800)
-    /// Sources remembered; beyond them those that have been quiet the longest are forgotten, so many
-    /// at once that one more source costs little though there be millions.
+    /// Sources remembered; beyond them those that have been quiet the longest are forgotten, so
+    /// many at once that one more source costs little though there be millions.
     static let maximumSources = 4096, forgottenAtOnce = 256
 
     private struct Record {
