@@ -12,7 +12,7 @@ def inside(root, *command):
     return result.stdout
 
 
-@seconds(150)
+@seconds(240)
 def test_installed_upgraded_removed_purged(w):
     need("dpkg-deb", "dpkg-shlibdeps", "lintian")
     if "libswift" in sh(["ldd", w.braid]):
