@@ -194,6 +194,14 @@ private final class Told: Sendable {
         }
         #expect(throws: StoreError.self) { try HistoryReader(path: other) }
         #expect(throws: StoreError.self) { try HistoryReader(path: folder.file("none")) }
+        // What may keep its reader waiting is not even opened.
+        mkfifo(folder.file("pipe"), 0o600)
+        #expect(throws: StoreError.failed("it is no plain file")) {
+            try HistoryStore(HistorySettings(path: folder.file("pipe")), now: now)
+        }
+        #expect(throws: StoreError.failed("it is no plain file")) {
+            try HistoryReader(path: "/dev/null")
+        }
         #expect(throws: StoreError.self) {
             try HistoryStore(HistorySettings(path: folder.file("no/such/folder")), now: now)
         }

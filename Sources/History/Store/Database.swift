@@ -36,6 +36,11 @@ final class Database {
     /// Opens the file, which is made, for this user alone, where it is missing and `readOnly` is
     /// false.
     init(path: String, readOnly: Bool) throws(StoreError) {
+        // What else may stand there, a pipe or a device, may keep whoever reads it waiting.
+        var about = stat()
+        if stat(path, &about) == 0, about.st_mode & S_IFMT != S_IFREG {
+            throw .failed("it is no plain file")
+        }
         if !readOnly {
             let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
             guard file >= 0 else { throw Self.systemError() }
