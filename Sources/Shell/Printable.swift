@@ -31,7 +31,7 @@ public enum Printable {
     static func isControl(_ c: Unicode.Scalar) -> Bool {
         switch c {
         case _ where c.value < 0x20 || (0x7f...0x9f).contains(c.value): true
-        case "\u{200e}", "\u{200f}", "\u{2028}", "\u{2029}", "\u{202a}"..."\u{202e}",
+        case "\u{61c}", "\u{200e}", "\u{200f}", "\u{2028}", "\u{2029}", "\u{202a}"..."\u{202e}",
             "\u{2066}"..."\u{2069}":
             true
         default: false

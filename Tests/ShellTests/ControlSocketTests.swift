@@ -128,7 +128,8 @@ import Testing
 
     @Test func nothingPrintedMovesTheCursor() {
         #expect(
-            Printable.text("wlan\u{1b}[2J\u{9b}\u{202e}x\n") == "wlan\\x1b[2J\\x9b\\u{202e}x\\n")
+            Printable.text("wlan\u{1b}[2J\u{9b}\u{202e}\u{61c}x\n")
+                == "wlan\\x1b[2J\\x9b\\u{202e}\\u{61c}x\\n")
         #expect(Printable.text("wlan0 grün") == "wlan0 grün")
         #expect(
             Printable.json("{\n \"a\": \"\u{1b}\u{7f}\u{2028}\"}")

@@ -6,7 +6,7 @@ import time
 
 from browser import Browser
 from runner import OutOfBounds, check, seconds
-from world import ORIGIN
+from world import ORIGIN, sh
 
 PAGE = "http://127.0.0.1:9090"
 
@@ -134,4 +134,33 @@ def test_the_page(w):
     for token in ([], ["-H", "Authorization: Bearer 0123456789abcdeF"]):
         check(ask(w, w.net, *token, "-X", "POST", f"{other}/token")[0] == 401, f"{token} is taken")
     check(ask(w, w.net, "-H", "Authorization: Bearer 0123456789abcdef", "-X", "POST", f"{other}/token")[0] == 200, "the token is refused")
+    pair.alive()
+
+
+# Letters that a page, a terminal or a reader may take for something else.
+HOSTILE = "<b>\"'&\u202e\x1b[1m"
+
+
+@seconds(100)
+def test_names_that_are_not_words(w):
+    """An uplink's name is text on the page, letter by letter, and its role changes by it."""
+    sh(["ip", "-n", w.app, "link", "set", "cell", "down"])
+    sh(["ip", "-n", w.app, "link", "set", "cell", "name", HOSTILE])
+    sh(["ip", "-n", w.app, "link", "set", HOSTILE, "up"])
+    sh(["ip", "-n", w.app, "route", "replace", "default", "via", "10.81.2.1", "dev", HOSTILE, "metric", "200"])
+    pair = w.pair(proxy=f"status: {PAGE[7:]}\n", uplinks=(), wait=False)
+    pair.wait_for_paths(2)
+    browser = Browser(w, w.app)
+    browser.open(PAGE)
+    written = "<b>\"'&\\u{202e}\\x1b[1m"
+    for part in ("legend", "uplinks", "log"):
+        browser.wait(f"document.getElementById('{part}').innerText.includes({json.dumps(written)})", f"the name in {part}")
+    check(not browser.do("/[\\x1b\\u202e]/.test(document.body.innerText)"), "letters that change what stands beside them")
+    check(browser.do("document.querySelectorAll('main td b b, #legend b b').length") == 0, "the name is markup")
+    browser.do(f"{{ const menu = [...document.querySelectorAll('#uplinks select')].find(m => m.dataset.uplink === {json.dumps(HOSTILE)});"
+               " menu.value = 'off'; menu.dispatchEvent(new Event('change')) }")
+    browser.wait(f"document.getElementById('ask-title').innerText.includes({json.dumps(written)})", "the question")
+    browser.do("document.querySelector('#ask .main').click()")
+    w.wait(lambda: pair.usable() == 1, "the uplink to be off")
+    check(not browser.problems, f"the console has {browser.problems}")
     pair.alive()

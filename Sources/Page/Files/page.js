@@ -84,6 +84,12 @@ function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`
 }
 
+/** A name as it may be shown: what reorders or hides letters is written out, as it is in the events. */
+const legible = name => name.replace(/[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, letter => {
+  const code = letter.charCodeAt(0)
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`
+})
+
 const two = n => String(n).padStart(2, "0")
 function clock(ms, withMilliseconds = false) {
   const t = new Date(ms), text = `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}`
@@ -189,14 +195,14 @@ function showLegend() {
   const when = live.cursor === null ? "now" : clock(live.end - (SECONDS - 1 - at) * 1000)
   const words = live.series.map(series => [series, `↓ ${rate(series.down[at] ?? 0)}  ↑ ${rate(series.up[at] ?? 0)}`])
   find("legend").replaceChildren(...words.map(([series, text]) =>
-    make("li", {}, make("i", { className: `swatch c${color(series.name)}` }), make("b", { textContent: series.name }),
+    make("li", {}, make("i", { className: `swatch c${color(series.name)}` }), make("b", { textContent: legible(series.name) }),
       make("span", { textContent: text }))))
   say(find("down-now"), `${when}: ${rate(sum("down", at))}`)
   say(find("up-now"), `${when}: ${rate(sum("up", at))}`)
   const slider = find("charts")
   slider.setAttribute("aria-valuenow", at)
   slider.setAttribute("aria-valuetext", `${when}: ${words.map(([s, text]) =>
-    `${s.name} ${text.replace("↓", "down").replace("↑", "up")}`).join("; ") || "nothing yet"}`)
+    `${legible(s.name)} ${text.replace("↓", "down").replace("↑", "up")}`).join("; ") || "nothing yet"}`)
 }
 
 /** The next round number of bit/s for the top of an axis, and how many lines below it. */
@@ -350,7 +356,7 @@ function showUplinks() {
   renew(body, live.uplinks.map(uplink => {
     const part = share(uplink.name)
     return line(uplink.name, [
-      nameCell("Uplink", "whole", make("span", { className: "name" }, make("i", { className: `swatch c${color(uplink.name)}` }), uplink.name)),
+      nameCell("Uplink", "whole", make("span", { className: "name" }, make("i", { className: `swatch c${color(uplink.name)}` }), legible(uplink.name))),
       cell("State", "wide", make("span", { className: `state ${uplink.state}`, textContent: states[uplink.state] ?? uplink.state }),
         ` for ${duration((live.end - uplink.since) / 1000)}`, make("br"),
         make("small", { textContent: uplink.reason ? `since ${clock(uplink.since)}: ${uplink.reason}` : `since ${clock(uplink.since)}` })),
@@ -375,14 +381,14 @@ function roleMenu(uplink) {
   if (live.changes === "refused") return document.createTextNode(uplink.role)
   const menu = make("select", {})
   menu.dataset.uplink = uplink.name
-  menu.setAttribute("aria-label", `Role of ${uplink.name}`)
+  menu.setAttribute("aria-label", `Role of ${legible(uplink.name)}`)
   for (const role of ["regular", "backup", "off"]) menu.append(make("option", { value: role, textContent: role }))
   menu.value = uplink.role
   menu.addEventListener("change", async () => {
     const now = live.uplinks.find(other => other.name === uplink.name) ?? uplink
     const role = menu.value
     menu.value = now.role
-    await change("/uplink", { uplink: now.name, role }, `${now.name}: ${role}`, ofRole(now, role))
+    await change("/uplink", { uplink: now.name, role }, `${legible(now.name)}: ${role}`, ofRole(now, role))
   })
   return menu
 }
@@ -490,13 +496,13 @@ function showConnections(list) {
     const shares = row.shares.map(([name, bytes]) => [name, bytes / total])
     const moved = what => [size(row[what]), make("br"), make("small", { textContent: rate(rateOf(row, what, now)) })]
     const cells = [
-      nameCell("Target", "target wide", row.target || make("small", { textContent: "not shown" })),
-      ...(isProxy ? [] : [cell("User", "", row.user ?? "")]),
+      nameCell("Target", "target wide", legible(row.target ?? "") || make("small", { textContent: "not shown" })),
+      ...(isProxy ? [] : [cell("User", "", legible(row.user ?? ""))]),
       cell("Kind", "", row.kind === "tcp" ? "connection" : "datagrams"),
       cell("Age", "number", row.age === undefined ? "waiting" : duration(row.age)),
       cell("Down", "number", ...moved("down")), cell("Up", "number", ...moved("up")),
       cell(isProxy ? "Share by uplink" : "Share by path", "", ...(shares.length ? [
-        make("small", { textContent: shares.map(([name, part]) => `${name} ${percent(part * 100)}`).join(", ") }),
+        make("small", { textContent: shares.map(([name, part]) => `${legible(name)} ${percent(part * 100)}`).join(", ") }),
         bar(shares.map(([name, part]) => [part, name]))] : ["–"])),
       cell("Mode", "", row.mode, ...(row.policy ? [make("br"), make("small", { textContent: row.policy })] : [])),
     ]
@@ -544,7 +550,7 @@ function showMode(mode, detail = "") {
   for (const input of find("modes").querySelectorAll("input")) input.checked = input.value === mode
 }
 
-const named = uplinks => uplinks.map(uplink => uplink.name).join(" and ")
+const named = uplinks => uplinks.map(uplink => legible(uplink.name)).join(" and ")
 
 /** What a mode will do, as far as it costs something or takes something away. */
 function ofMode(mode) {
@@ -559,12 +565,13 @@ function ofMode(mode) {
 }
 
 function ofRole(uplink, role) {
+  const name = legible(uplink.name)
   const others = live.uplinks.filter(other => other.name !== uplink.name && other.state === "usable")
   const last = others.length === 0 && uplink.state === "usable" ? " It is the only one in use: connections will stand still." : ""
   switch (role) {
-    case "off": return `${uplink.name} will not be used at all; what it carries moves to ${named(others) || "nothing"}.${last}`
-    case "backup": return live.mode === "full" ? `In mode full ${uplink.name} goes on carrying data; in mode backup it rests while a regular one works.` : `${uplink.name} will rest as long as a regular uplink works.${last}`
-    default: return `${uplink.name} will carry data: what is paid for by volume is used.`
+    case "off": return `${name} will not be used at all; what it carries moves to ${named(others) || "nothing"}.${last}`
+    case "backup": return live.mode === "full" ? `In mode full ${name} goes on carrying data; in mode backup it rests while a regular one works.` : `${name} will rest as long as a regular uplink works.${last}`
+    default: return `${name} will carry data: what is paid for by volume is used.`
   }
 }
 
