@@ -255,7 +255,7 @@ final class UplinkSet {
     }
 
     private func attach(_ candidate: UplinkCandidate, isIPv4: Bool) {
-        guard candidate.mtu >= 1280 else {
+        guard !candidate.isTooNarrow else {
             if notices.pass(at: driver.now) != nil {
                 log.warning(
                     "cannot use uplink: its packets have less than 1,280 bytes",

@@ -23,6 +23,11 @@ public struct UplinkCandidate: Hashable, Sendable {
     /// segment behind its heads.
     static let minimumMTU = 640
 
+    /// Bytes that every path must take (RFC 8200 section 5), and an uplink with it.
+    public static let leastPacket = 1280
+    /// Whether its own packets are shorter than that, so that nothing is sent on it.
+    public var isTooNarrow: Bool { mtu < Self.leastPacket }
+
     /// The largest UDP payload without fragments; an Internet path is taken for no wider than
     /// Ethernet.
     public func datagramLimit(isIPv4: Bool) -> Int { min(mtu, 1500) - (isIPv4 ? 28 : 48) }

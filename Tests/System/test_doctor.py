@@ -51,6 +51,12 @@ def test_what_is_well_and_what_is_not(w):
     code, text = doctor(w, pair.files[0], w.app, "--quick")
     check(code == 1 and text.count("WRONG") == 1 and "ip route add default via ROUTER dev cell" in text, text)
     w.route("cell")
+    # One whose packets are too short: nothing is sent on it, and the way is not blamed.
+    sh(f"ip -n {w.app} link set cell mtu 1200")
+    code, text = doctor(w, pair.files[0], w.app, "--quick")
+    check(code == 1 and text.count("WRONG") == 1 and "WRONG cell" in text and "ip link set cell mtu 1500" in text, text)
+    check("one uplink only, wifi" in text, text)
+    sh(f"ip -n {w.app} link set cell mtu 1500")
     # A configuration with something wrong in it.
     with open(other, "w") as file:
         file.write(own + "mode: sideways\n")
@@ -81,6 +87,7 @@ def test_rates_a_nat_and_a_firewall(w):
        f"add rule ip block f iifname wifi udp dport 443 drop'")
     code, text = doctor(w, pair.files[0], w.app, "--quick")
     check(code == 1 and text.count("WRONG") == 1 and "WRONG wifi" in text and "or a portal waits for a login" in text, text)
+    check("another port" not in text, f"the port is 443 already: {text}")
     sh(f"ip netns exec {w.mid} nft 'add rule ip block f udp dport 443 drop'")
     code, text = doctor(w, pair.files[0], w.app, "--quick")
     check(code == 1 and text.count("answers TCP over it and no UDP: see below") == 2, text)

@@ -80,18 +80,24 @@ struct ProxyChecks {
                 "uplink \(Printable.text(selector.description)) is not there",
                 mend: "is the interface up, and has it an address? ip -br address")
         }
+        for uplink in found where uplink.isTooNarrow {
+            findings.wrong(
+                "\(named(uplink)): its packets have \(uplink.mtu) bytes at most, and an uplink needs \(UplinkCandidate.leastPacket)",
+                mend: "ip link set \(uplink.interface) mtu 1500, or what its network takes")
+        }
+        let usable = found.filter { !$0.isTooNarrow }
         if found.isEmpty {
             findings.wrong(
                 "this machine has no uplink",
                 mend:
                     "an uplink is an interface with an address and a default route, or one that uplinks: names"
             )
-        } else if found.count == 1 {
+        } else if usable.count == 1 {
             findings.warning(
-                "there is one uplink only, \(Printable.text(found[0].name)): nothing goes on without it",
+                "there is one uplink only, \(Printable.text(usable[0].name)): nothing goes on without it",
                 mend: "connect another one; its default route may have a higher metric")
         }
-        return found
+        return usable
     }
 
     private enum Way {
@@ -188,6 +194,11 @@ struct ProxyChecks {
         return answers == true ? "\(place.address)" : nil
     }
 
+    /// What may be tried where UDP is blocked or throttled; nothing where that is done already.
+    private var otherPort: String {
+        settings.concentrator.contains { $0.port != 443 } ? " (another port, 443, may pass)" : ""
+    }
+
     /// What the silent uplinks mean together: where another one works, the concentrator runs and
     /// knows this machine, so that it is this one's network; where none does, it may be either.
     private func tell(of silent: [Silence], isAnyHeard: Bool) {
@@ -200,8 +211,8 @@ struct ProxyChecks {
             case .other(let reason): why = reason
             case .answersTCP(let host) where isAnyHeard:
                 why = """
-                    \(host) answers TCP over it and no UDP: a firewall or the provider on this way blocks UDP (another \
-                    port, 443, may pass), or a portal waits for a login: open a page in a browser over it
+                    \(host) answers TCP over it and no UDP: a firewall or the provider on this way blocks UDP\(otherPort), \
+                    or a portal waits for a login: open a page in a browser over it
                     """
             case .answersTCP(let host):
                 answersTCP = true
