@@ -142,8 +142,8 @@ struct JoinCommand: ParsableCommand {
     private static let over =
         "this invitation was used, taken back, or its time is over: ask for another one"
     private static let silence = """
-        the invitation was used, taken back, or its time is over; or the concentrator is not running, or its UDP port \
-        can't be reached from here
+        the invitation was used, taken back, or its time is over, or the link is not just as it was printed; or the \
+        concentrator is not running, or its UDP port can't be reached from here
         """
 
     private func testWay(_ invitation: Invitation, _ key: StaticKeyPair) throws {

@@ -47,6 +47,16 @@ struct SetupPlan {
             }
         }
 
+        /// What it would make, where that is there already.
+        var whatIsThere: String? {
+            switch self {
+            case .user(let name): Privileges.User(name: name) == nil ? nil : "user \(name)"
+            case .folder(let path, _, _, _): access(path, F_OK) == 0 ? "folder \(path)" : nil
+            case .file(let path, _, _, _, _): access(path, F_OK) == 0 ? path : nil
+            case .run: nil
+            }
+        }
+
         private static func whose(_ owner: String?, _ group: String?) -> String {
             (owner.map { ", owner \($0)" } ?? "") + (group.map { ", group \($0)" } ?? "")
         }
@@ -74,9 +84,10 @@ struct SetupPlan {
         add(.run(["systemctl", "enable", "--now", name]))
     }
 
-    /// What would be done, with the files' contents.
+    /// What would be done, with the contents of files that would be written.
     var text: String {
         steps.map { step -> String in
+            if let there = step.whatIsThere { return "\(there) is there: left as it is" }
             guard case .file(_, let text, _, _, let isSecret) = step else { return step.line }
             let body =
                 isSecret

@@ -45,7 +45,7 @@ def test_the_packages_unit_is_taken(w):
         sh("umount -l /lib/systemd && rmdir /run/systemd/system /run/systemd")
 
 
-@seconds(120)
+@seconds(180)
 def test_a_pair_in_two_commands(w):
     """As root of these namespaces, where there is no systemd: files, key, invitation, session, download."""
     here, there = f"{w.folder}/here", f"{w.folder}/there"
@@ -64,6 +64,8 @@ def test_a_pair_in_two_commands(w):
     check(f"braid://{CONCENTRATOR}:443/" in link and "concentrator.yaml" in said, said)
     # Again: nothing is written over, and alice is invited already.
     before = open(f"{there}/concentrator.key").read()
+    shown = done(w, "setup", "concentrator", "--print", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
+    check("(secret)" not in shown and shown.count("is there: left as it is") >= 4, f"what is there would be made: {shown}")
     again = braid(w, "setup", "concentrator", "--user", "alice", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
     check(again.returncode == 0 and "braid user remove alice" in again.stdout and "left as it is" in again.stdout and open(f"{there}/concentrator.key").read() == before, f"{again}")
     check(said.endswith(f"Start it with: braid concentrator --config {there}/concentrator.yaml\n"), said)
@@ -83,6 +85,11 @@ def test_a_pair_in_two_commands(w):
     # Where nobody answers, it is said over which uplinks.
     refused = braid(w, "join", link.replace(":443/", ":444/"), "--run-as", "root", "--folder", here, space=w.app)
     check(refused.returncode == 1 and " over wifi, cell: " in refused.stderr and not os.path.exists(here), f"{refused}")
+    # A letter of it that was lost on the way, and one that became another.
+    at = link.index(":443/") + 9
+    for wrong, word in ((link[:at] + link[at + 1:], "cut or changed"), (link[:at] + ("A" if link[at] != "A" else "B") + link[at + 1:], "just as it was printed")):
+        refused = braid(w, "join", wrong, "--run-as", "root", "--folder", here, space=w.app)
+        check(refused.returncode != 0 and word in refused.stderr and not os.path.exists(here), f"{refused}")
     # Whoever reads the code reads the link.
     shown = braid(w, "join", "--print", link, "--folder", here, space=w.app)
     check(shown.returncode == 0 and not os.path.exists(here), f"{shown}")
