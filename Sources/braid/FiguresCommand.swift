@@ -7,9 +7,10 @@ struct FiguresCommand: ParsableCommand {
         commandName: "figures",
         abstract: "The paper's figures again, in the simulator: CSV and SVG.",
         discussion: """
-            Writes figures 1, 2a, 2b and 3 and the experiment of section 5, each as a table and a picture, \
-            the sound of figure 3, and summary.md with the numbers beside each other. The same seed gives \
-            the same files. Nothing is sent anywhere.
+            Writes figures 1 to 5, the experiment of section 5, and what the paper did not draw (energy by mode, \
+            moves, a commute, coupled congestion control), as tables and pictures, the sound of figure 3, and \
+            summary.md with the numbers beside each other. The same seed gives the same files. Nothing is sent \
+            anywhere.
             """)
 
     @Argument(help: "The folder to write to; made where it isn't there. Its files are replaced.")

@@ -39,7 +39,7 @@ public struct RadioProfile: Hashable, Sendable {
     public var promotion: Stretch
     /// From the most awake to the one before idle; at least one.
     public var levels: [Level]
-    /// Joules for each bit sent and received.
+    /// Joules for each bit sent.
     public var energyPerBitUp: Double
     /// Joules for each bit received.
     public var energyPerBitDown: Double
