@@ -96,6 +96,7 @@ public final class World: InstantLoop {
     var nonces = NonceChecker()
     var addresses = AddressChecker()
     var rates = RateChecker()
+    var queues = QueueChecker()
     /// The owner's latest choice.
     var mode: HandoverMode
     var nextFault = 0
@@ -295,8 +296,9 @@ public final class World: InstantLoop {
         busy = transmit(fromProxy: true) || busy
         busy = transmit(fromProxy: false) || busy
         rates.look(at: now) { rateDemands() }
+        queues.look(at: now) { queuedLinks() }
         if let wrong = nonces.failure ?? addresses.failure ?? flows.failure ?? rates.failure
-            ?? call?.failure
+            ?? queues.failure ?? call?.failure
         {
             failure = wrong
         }

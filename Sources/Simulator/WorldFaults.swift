@@ -34,6 +34,7 @@ extension World {
         while nextFault < scenario.faults.count, scenario.faults[nextFault].at <= now {
             apply(scenario.faults[nextFault])
             rates.disturbed()
+            queues.disturbed()
             nextFault += 1
         }
     }

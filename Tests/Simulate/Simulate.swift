@@ -14,6 +14,7 @@ import Wire
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
 ///     simulate hashes [--seeds A..B]
+///     simulate lines [NAME...]
 ///     simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]
 ///     simulate commute [WIFI CELLULAR] [--seeds A..B]
 ///     simulate day [WIFI CELLULAR] [--seeds A..B]
@@ -105,6 +106,10 @@ import Wire
 
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
+        if words.first == "lines" {
+            Lines.run(Array(words.dropFirst()))
+            exit(0)
+        }
         guard let command = words.first,
             [
                 "soak", "one", "handovers", "signals", "silences", "hashes", "fairness", "energy",
@@ -122,6 +127,7 @@ import Wire
                     + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
                     + "       simulate silences [--seeds A..B] [--trace]\n"
                     + "       simulate hashes [--seeds A..B]\n"
+                    + "       simulate lines [NAME...]\n"
                     + "       simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]\n"
                     + "       simulate commute [WIFI CELLULAR] [--seeds A..B]\n"
                     + "       simulate day [WIFI CELLULAR] [--seeds A..B]\n"
