@@ -50,6 +50,29 @@ import Tunnel
         #expect(rate > (mode == .single ? 17 : 28), "\(rate) Mbit/s")
     }
 
+    /// Nothing arrives in one direction for a third of a second: that tells nothing of sizes.
+    @Test(arguments: [Fault.Direction.up, .down]) func aShortOutageIsNoBlackHole(
+        direction: Fault.Direction
+    ) {
+        let at = Instant.zero + .seconds(6)
+        let link = LinkConditions(
+            rate: Rate(bytesPerSecond: 1_600_000), delay: .milliseconds(20), queueLimit: 1_600_000)
+        var scenario = Scenario(
+            uplinks: [UplinkPlan(link)],
+            streams: [StreamPlan(initiator: .nothing, listener: .bulk(20_000_000))])
+        scenario.faults = [
+            Fault(at: at, uplink: 0, change: .outage(.blackHole, direction)),
+            Fault(at: at + .milliseconds(300), uplink: 0, change: .outage(.none, direction))
+        ]
+        let world = World(scenario, seed: 1)
+        for i in 0..<150 {
+            world.run(until: at + .milliseconds(Int64(i) * 20), mayStop: true)
+            let size = world.concentrator.report(at: world.now).sessions[0].paths[0].packetSize
+            #expect(size == 1500, "after \(i * 20) ms")
+        }
+        #expect(world.failure == nil)
+    }
+
     @Test func theSizeIsFoundAndSaid() {
         for mtu in [1280, 1420, 1492, 1500] {
             let world = world([mtu], bytes: 20_000_000)

@@ -158,6 +158,29 @@ import Testing
         #expect(isAsked && mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472)
     }
 
+    /// The suspicion came in an outage of 300 ms: what was asked when it was over is answered, what
+    /// was asked in it is not, whatever its size.
+    @Test mutating func whatWasAskedLaterTellsNothing() {
+        let began = suspect()
+        _ = (mtu.takeProbe(), mtu.takeProbe())
+        let later = began + .milliseconds(30)
+        now = later + .milliseconds(40)
+        mtu.shortAnswered(sentAt: later, at: now, margin: .milliseconds(10))
+        now = mtu.deadline
+        let change = mtu.advance(
+            to: now, timeout: Self.bound, answered: later, heard: now, isWanted: true)
+        #expect(change == .none && mtu.current == 1472)
+        // Asked again, both kinds at once, they do.
+        let isAsked = mtu.takesShort(), again = now
+        #expect(isAsked && mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472)
+        now += .milliseconds(40)
+        mtu.shortAnswered(sentAt: again, at: now, margin: .milliseconds(10))
+        now = mtu.deadline
+        let verdict = mtu.advance(
+            to: now, timeout: Self.bound, answered: again, heard: now, isWanted: true)
+        #expect(verdict == .shrank && mtu.current == 1252)
+    }
+
     /// Where the short probe's answer comes just in time, the full ones' may come a little later.
     @Test mutating func aLateShortAnswerGivesTheFullOnesTime() {
         let began = suspect()

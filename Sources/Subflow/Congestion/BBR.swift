@@ -21,7 +21,8 @@ final class BBR: CongestionController {
     static let probeRTTLength = Interval.milliseconds(200)
     static let probeRTTGain = 0.75
     /// So many rounds in a row, each twice as long as an empty path's or longer, ask for the path's
-    /// own round trip at once: either a queue stands, or the path has become longer.
+    /// own round trip at once: either a queue stands, or the path has become longer. So does the
+    /// time of so many with nothing else: through a queue of seconds three rounds take long.
     static let longRounds = 3
     /// A probe is followed by so many times its length without another: with a long round trip it
     /// takes two of them, and little is sent meanwhile.
@@ -41,8 +42,12 @@ final class BBR: CongestionController {
 
     private(set) var phase = Phase.startup
     private var rounds: UInt64 = 0
-    /// Rounds in a row that were longer than an empty path's.
+    /// Rounds in a row that were longer than an empty path's, and since when all round trips were.
     private var longRounds = 0
+    private var longSince = Instant.distantFuture
+    /// Bounds what is in flight where the path was found longer, doubled from round to round: it
+    /// may have been a queue. `.max` where nothing is to be found out.
+    private var trialBound = Int.max
     private var bandwidth = MaximumFilter()
     private var fullBandwidth = Rate.zero
     private var flatRounds = 0
@@ -56,6 +61,9 @@ final class BBR: CongestionController {
     /// No probe of the round trip begins before this.
     private var nextProbeAt = Instant.zero
     private var cycle = 2
+    /// On the way up: the rate when it began, and what may stand in the queue meanwhile.
+    private var rateBefore = Rate.zero
+    private var upCeiling = BBR.queueCeiling
     private var cycleStart = Instant.zero
     private var restoresWindow = 0
     /// Bounds what is in flight after heavy loss; `.max` where nothing says so.
@@ -86,9 +94,15 @@ final class BBR: CongestionController {
         minimumRTT = .max
         roundRate = .zero
         lastRoundRate = .zero
-        longRounds = 0
+        forgetLongRounds()
+        trialBound = .max
         inFlightBound = .max
         extra = 0
+    }
+
+    private func forgetLongRounds() {
+        longRounds = 0
+        longSince = .distantFuture
     }
 
     private func product(_ gain: Double) -> Int {
@@ -99,7 +113,7 @@ final class BBR: CongestionController {
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
         deliveredInRound &+= sample.bytes
         lostInRound &+= sample.lost
-        if sample.startsRound { beginRound(sample.rtt) }
+        if sample.startsRound { beginRound(sample) }
         let rate = sample.deliveryRate
         // What arrives during a probe of the round trip is limited by that.
         let isLimited = sample.isApplicationLimited || phase == .probeRTT
@@ -115,7 +129,8 @@ final class BBR: CongestionController {
         setPacing()
     }
 
-    private func beginRound(_ rtt: Interval) {
+    private func beginRound(_ sample: borrowing AcknowledgementSample) {
+        let rtt = sample.rtt
         rounds &+= 1
         if phase != .probeRTT {
             lastRoundRate = roundRate
@@ -123,6 +138,26 @@ final class BBR: CongestionController {
         }
         guard rtt > .zero, minimumRTT != .max else { return }
         longRounds = isLong(rtt, besides: minimumRTT) ? longRounds &+ 1 : 0
+        if trialBound != .max { continueTrial(sample) }
+    }
+
+    /// The longer path shows whether it is one by what more in flight does to its round trip.
+    private func continueTrial(_ sample: borrowing AcknowledgementSample) {
+        if phase != .probeRTT, sample.deliveryRate > .zero,
+            sample.rtt > minimumRTT + max(minimumRTT / 2, Self.queueCeiling)
+        {
+            trialBound = .max
+            if sample.deliveryRate < bandwidth.best { replaceBandwidth(sample.deliveryRate) }
+        } else if sample.isWindowLimited {
+            trialBound = trialBound &+ min(trialBound, Int.max &- trialBound)
+            if trialBound > product(Self.windowGain) &+ extra { trialBound = .max }
+        }
+    }
+
+    private func replaceBandwidth(_ rate: Rate) {
+        bandwidth = MaximumFilter()
+        bandwidth.update(rate, round: rounds, window: Self.filterRounds)
+        extra = 0
     }
 
     /// Whether what took `rtt` stood in a queue, where an empty path takes `minimum`.
@@ -147,8 +182,16 @@ final class BBR: CongestionController {
             if phase == .startup, rounds < 2 { queued = 0 }
             if phase == .startup, queued >= Self.queuedInARow { flatRounds = Self.fullPipeRounds }
         }
-        return rtt > .zero && now >= nextProbeAt
-            && (now > minimumRTTAt + Self.minimumRTTWindow || longRounds >= Self.longRounds)
+        guard rtt > .zero else { return false }
+        if !isLong(rtt, besides: minimumRTT) {
+            longSince = .distantFuture
+        } else if longSince == .distantFuture {
+            longSince = now
+        }
+        return now >= nextProbeAt
+            && (now > minimumRTTAt + Self.minimumRTTWindow || longRounds >= Self.longRounds
+                || now >= longSince + (minimumRTT + Self.queueCeiling)
+                    * (2 * Int64(Self.longRounds)))
     }
 
     private func measureClumps(_ sample: borrowing AcknowledgementSample) {
@@ -195,11 +238,17 @@ final class BBR: CongestionController {
 
     private func advancePhase(_ sample: borrowing AcknowledgementSample, rttExpired: Bool) {
         let now = sample.now
-        if phase == .startup, flatRounds >= Self.fullPipeRounds { phase = .drain }
+        if phase == .startup, flatRounds >= Self.fullPipeRounds {
+            phase = .drain
+            forgetLongRounds()  // the search's own queue
+        }
         if phase == .drain, sample.inFlight <= product(1) { enterProbeBandwidth(now) }
         if phase == .probeBandwidth { advanceCycle(sample) }
-        if rttExpired, phase == .probeBandwidth { beginProbeRTT(sample) }
-        if phase == .probeRTT, probe.ends(with: sample) { endProbeRTT(now) }
+        if rttExpired, phase == .probeBandwidth || phase == .drain { beginProbeRTT(sample) }
+        if phase == .probeRTT {
+            if probe.wasLong { probe.lower(to: windowOfProbe(sample.deliveryRate), sample) }
+            if probe.ends(with: sample) { endProbeRTT(now) }
+        }
     }
 
     /// The path's own round trip is looked for by what empties the queue. How much that is follows
@@ -207,37 +256,55 @@ final class BBR: CongestionController {
     /// of the filter, or from the round trip through the queue, it would leave the queue as it is,
     /// and the path would be taken for a longer one that holds more, again and again.
     private func beginProbeRTT(_ sample: borrowing AcknowledgementSample) {
+        let wasLong = isLong(sample.rtt, besides: minimumRTT)
+        // Behind an outage nothing is known of what the queue gives; another acknowledgement tells.
+        if wasLong, sample.deliveryRate == .zero { return }
         // What the application or a bound after losses held back is not what the line carries.
         let isHeldBack = sample.isApplicationLimited || inFlightBound != .max
-        let latest = max(roundRate, lastRoundRate)
-        let rate = isHeldBack ? bandwidth.best : min(latest, bandwidth.best)
-        let most = max(rate.product(Self.probeRTTGain, minimumRTT), minimumWindow)
-        longRounds = 0
+        var rate = isHeldBack ? bandwidth.best : min(max(roundRate, lastRoundRate), bandwidth.best)
+        // Behind a long queue the last two rounds may have begun before the line became slower.
+        if wasLong { rate = min(sample.deliveryRate, bandwidth.best) }
+        let most = windowOfProbe(rate)
+        let isApplication = sample.isApplicationLimited, inFlight = sample.inFlight
+        forgetLongRounds()
         guard sample.inFlight > most else {
             // So little is in flight anyhow: the path's own round trip shows by itself.
+            if wasLong { trialBound = max(2 &* sample.inFlight, initialWindow) }
             minimumRTT = sample.rtt
             minimumRTTAt = sample.now
             return
         }
         probe = RTTProbe(
-            window: most, before: (window: window, rate: rate, rtt: sample.rtt), at: sample.now)
+            window: most, wasLong: wasLong,
+            isHeldBack: isApplication && inFlight < product(0.5),
+            before: (window: window, rate: rate, rtt: sample.rtt), at: sample.now)
         phase = .probeRTT
+    }
+
+    private func windowOfProbe(_ rate: Rate) -> Int {
+        max(rate.product(Self.probeRTTGain, minimumRTT), minimumWindow)
     }
 
     /// Either a queue stood, and what arrived through it was all that the line carries; or the path
     /// has become longer, which tells nothing of its rate.
     private func endProbeRTT(_ now: Instant) {
+        let known = minimumRTT
         minimumRTT = probe.rtt
         minimumRTTAt = now
-        if isLong(probe.before.rtt, besides: minimumRTT), probe.before.rate < bandwidth.best {
-            bandwidth = MaximumFilter()
-            bandwidth.update(probe.before.rate, round: rounds, window: Self.filterRounds)
-            extra = 0
+        let queue = probe.before.rtt - probe.rtt
+        if probe.wasLong, queue > max(Self.queueCeiling, probe.rtt / 2) {
+            // An application's rate is the line's where a queue stood, unless others filled it.
+            let least = probe.isHeldBack ? bandwidth.best.scaled(by: 0.25) : .zero
+            let rate = max(probe.drainRate, least)
+            if rate < bandwidth.best { replaceBandwidth(rate) }
             window = max(window, min(probe.before.window, product(1)))
         } else {
+            if isLong(probe.rtt, besides: known) {
+                trialBound = max(probe.before.window, minimumWindow)
+            }
             window = max(window, probe.before.window)
         }
-        longRounds = 0
+        forgetLongRounds()
         nextProbeAt = now + (now - probe.began) * Self.probeRTTPause
         enterProbeBandwidth(now)
     }
@@ -247,6 +314,7 @@ final class BBR: CongestionController {
         // Not all flows of one bottleneck at the same step: the cycle starts where the clock says.
         cycle = 2 + Int(truncatingIfNeeded: (now.nanoseconds >> 16) % 6)
         cycleStart = now
+        upCeiling = Self.queueCeiling
     }
 
     private func advanceCycle(_ sample: borrowing AcknowledgementSample) {
@@ -271,19 +339,35 @@ final class BBR: CongestionController {
             done = elapsed > minimumRTT
         }
         guard done else { return }
-        cycle = (cycle + 1) % Self.cycleGains.count
+        if gain > 1, !isFull, goesOnUp(sample) {
+            upCeiling = max(min(upCeiling * 2, minimumRTT / 4), Self.queueCeiling)
+        } else {
+            cycle = (cycle + 1) % Self.cycleGains.count
+            upCeiling = Self.queueCeiling
+        }
+        rateBefore = bandwidth.best
         cycleStart = now
+    }
+
+    /// Whether more arrived on the way up, and no queue is seen: there is still more to be had.
+    private func goesOnUp(_ sample: borrowing AcknowledgementSample) -> Bool {
+        let rtt = sample.rtt
+        return bandwidth.best.bytesPerSecond >= rateBefore.bytesPerSecond / 32 &* 33
+            && rtt > .zero && rtt <= minimumRTT + max(minimumRTT / 8, Self.queueCeiling)
     }
 
     private func setWindow(_ sample: borrowing AcknowledgementSample) {
         // Three segments of slack: delayed acknowledgements and bursts of the pacer.
         var target = product(Self.startupGain)
         if phase != .startup {
-            let queued = max(2 &* segmentSize, bandwidth.best.bytes(in: Self.queueCeiling))
+            let ceiling =
+                phase == .probeBandwidth && Self.cycleGains[cycle] > 1
+                ? upCeiling : Self.queueCeiling
+            let queued = max(2 &* segmentSize, bandwidth.best.bytes(in: ceiling))
             target = min(product(Self.windowGain), product(1) &+ queued)
         }
         target = target &+ extra
-        target = min(max(target, minimumWindow), inFlightBound)
+        target = min(max(target, minimumWindow), inFlightBound, trialBound)
         if phase == .probeRTT {
             window = max(minimumWindow, min(window, probe.window))
             return

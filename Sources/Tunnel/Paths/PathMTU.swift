@@ -27,8 +27,9 @@ struct PathMTU {
         case trying(size: Int, tries: Int, sentAt: Instant, verdictAt: Instant)
         /// SEARCH_COMPLETE, until it is worth looking again.
         case complete(until: Instant)
-        /// Full datagrams went unanswered: are it those of this size?
-        case verifying(tries: Int, sentAt: Instant, verdictAt: Instant)
+        /// Full datagrams went unanswered: are it those of this size? `isAnswered`: the short one
+        /// was that left with the full ones.
+        case verifying(tries: Int, sentAt: Instant, verdictAt: Instant, isAnswered: Bool)
     }
 
     /// RFC 8899 section 5.1.2, MAX_PROBES; sizes between two known ones are given up sooner.
@@ -83,7 +84,7 @@ struct PathMTU {
     var deadline: Instant {
         switch state {
         case .unconfirmed: .distantFuture
-        case .trying(_, _, _, let at), .verifying(_, _, let at): at
+        case .trying(_, _, _, let at), .verifying(_, _, let at, _): at
         case .complete(let until): until
         }
     }
@@ -152,7 +153,7 @@ struct PathMTU {
             if tooLong <= size { tooLong = ceiling + 1 }
             tryNext(at: now, timeout: timeout)
             return .grew
-        case .verifying(_, let asked, _) where size == current && sentAt >= asked:
+        case .verifying(_, let asked, _, _) where size == current && sentAt >= asked:
             fullPassed(at: now, timeout: timeout)
             return .none
         default: return .none
@@ -162,19 +163,23 @@ struct PathMTU {
     /// A short probe that left at `askedAt` was answered: those that left before it should be, too,
     /// within `margin`. An answer to what was asked earlier tells nothing of them.
     mutating func shortAnswered(sentAt askedAt: Instant, at now: Instant, margin: Interval) {
-        guard case .verifying(let tries, let sentAt, let at) = state, sentAt <= askedAt else {
-            return
-        }
+        guard case .verifying(let tries, let sentAt, let at, let wasAnswered) = state,
+            sentAt <= askedAt
+        else { return }
         let verdict = now + max(margin, Self.minimumGrace)
-        // The one that left with them may be late itself.
-        if verdict < at || askedAt == sentAt {
-            state = .verifying(tries: tries, sentAt: sentAt, verdictAt: verdict)
+        // The one that left with them may be late itself. What was asked later may have passed
+        // behind the end of an outage in which they were lost.
+        let isTheirs = askedAt == sentAt
+        if verdict < at || isTheirs {
+            state = .verifying(
+                tries: tries, sentAt: sentAt, verdictAt: verdict,
+                isAnswered: wasAnswered || isTheirs)
         }
     }
 
     /// When the full datagrams left whose answers the verdict on a black hole waits for.
     var verifiesSince: Instant? {
-        guard case .verifying(_, let sentAt, _) = state else { return nil }
+        guard case .verifying(_, let sentAt, _, _) = state else { return nil }
         return sentAt
     }
 
@@ -215,13 +220,14 @@ struct PathMTU {
                 state = .complete(until: now + Self.silentRetry)  // silence tells nothing of sizes
             }
             return .none
-        case .verifying(let tries, let sentAt, _):
-            if answered >= sentAt { return blackHole(at: now) }
-            // Nothing is heard: that tells of the path, not of its datagrams.
+        case .verifying(let tries, _, _, let isAnswered):
+            if isAnswered { return blackHole(at: now) }
+            // Silence tells of the path, not of its datagrams; so does what was asked later.
             guard tries < Self.maximumTries else { search(at: now, timeout: timeout); return .none }
             probe(current, count: 2)
             wantsShort = true
-            state = .verifying(tries: tries + 1, sentAt: now, verdictAt: now + timeout)
+            state = .verifying(
+                tries: tries + 1, sentAt: now, verdictAt: now + timeout, isAnswered: false)
             return .none
         }
     }
@@ -271,7 +277,8 @@ struct PathMTU {
         if current == base { return withdrawBase() }
         // Two at once: one of them may be lost for another reason.
         probe(current, count: 2)
-        state = .verifying(tries: 1, sentAt: now, verdictAt: now + timeout)
+        state = .verifying(
+            tries: 1, sentAt: now, verdictAt: now + timeout, isAnswered: false)
         return true
     }
 
