@@ -10,12 +10,14 @@ struct DatagramPeers {
     static let minimum = 16
     /// RFC 4787 section 4.3.
     static let lifetime = Interval.seconds(300)
-    /// An address may become this machine's own: it is judged again after so long.
+    /// The policy may have changed: it is asked again after so long.
     static let verdictLifetime = Interval.seconds(10)
 
     private struct Peer {
         var verdict: Verdict
         var judgedAt: Instant
+        /// The changes of this machine's addresses until then.
+        var changes: Int
         var sentAt: Instant
     }
     private var peers: [SocketAddress: Peer] = [:]
@@ -33,22 +35,28 @@ struct DatagramPeers {
         addresses = [:]
     }
 
-    /// Nil where the policy is to be asked (again).
-    func verdict(_ remote: SocketAddress, at now: Instant) -> Verdict? {
-        guard let peer = peers[remote], now - peer.judgedAt < Self.verdictLifetime else {
+    /// Nil where the policy is to be asked (again). `changes` of this machine's addresses: one of
+    /// them may be the remote one's by now.
+    func verdict(_ remote: SocketAddress, after changes: Int, at now: Instant) -> Verdict? {
+        guard let peer = peers[remote], peer.changes == changes,
+            now - peer.judgedAt < Self.verdictLifetime
+        else {
             return nil
         }
         return peer.verdict
     }
 
-    mutating func note(_ remote: SocketAddress, isAllowed: Bool, at now: Instant) {
+    mutating func note(
+        _ remote: SocketAddress, isAllowed: Bool, after changes: Int, at now: Instant
+    ) {
         let known = peers[remote]
         if known == nil {
             makeRoom()
             share.change(by: 1)
         }
         peers[remote] = Peer(
-            verdict: isAllowed ? .allowed : .denied, judgedAt: now, sentAt: known?.sentAt ?? .zero)
+            verdict: isAllowed ? .allowed : .denied, judgedAt: now, changes: changes,
+            sentAt: known?.sentAt ?? .zero)
     }
 
     mutating func noteSent(_ remote: SocketAddress, at now: Instant) {

@@ -34,6 +34,9 @@ final class Dialer: DialContext {
         self.lookUps.limits = lookUps
     }
 
+    /// How often this machine's addresses have changed: what was judged before is to be judged anew.
+    var addressChanges: Int { local.changes }
+
     /// What holds for the user at this moment.
     func policy(for user: String) -> EgressPolicy {
         var policy = policy

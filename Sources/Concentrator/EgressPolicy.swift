@@ -40,9 +40,13 @@ public struct EgressPolicy: Equatable, Sendable {
         return !(deniesMail && port == Self.mailPort)
     }
 
-    /// A range that was opened for something else does not open mail.
+    /// A range that was opened for something else does not open mail, nor a port that was opened
+    /// everywhere what is private: who lets users send mail has not let them speak to this machine.
     private func covers(_ rule: EgressRule, _ address: IPAddress, _ port: UInt16) -> Bool {
         if deniesMail, port == Self.mailPort, rule.ports == nil { return false }
+        if rule.range == nil, personal.deniesPrivate || rules.deniesPrivate, isPrivate(address) {
+            return false
+        }
         return rule.covers(address, port: port)
     }
 

@@ -26,7 +26,7 @@ public struct EgressRule: Hashable, Sendable, CustomStringConvertible {
         // not.
         let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
         if isBracketed { host = host.dropFirst().dropLast() }
-        guard let range = Subnet(host), range.address.isIPv4 != isBracketed else { return nil }
+        guard let range = Subnet(host), host.contains(":") == isBracketed else { return nil }
         self.init(range, ports: ports)
     }
 

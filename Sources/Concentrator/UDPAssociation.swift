@@ -141,13 +141,14 @@ final class UDPAssociation: StreamOwner {
 
     private func send(_ payload: UnsafeRawBufferPointer, to remote: SocketAddress) {
         let now = server.driver.now
-        switch peers.verdict(remote, at: now) {
+        let changes = server.dialer.addressChanges
+        switch peers.verdict(remote, after: changes, at: now) {
         case .denied?: server.datagrams.denied += 1; return
         case .allowed?: break
         case nil:
             let isAllowed = server.dialer.policy(for: user).allows(
                 remote.address, port: remote.port)
-            peers.note(remote, isAllowed: isAllowed, at: now)
+            peers.note(remote, isAllowed: isAllowed, after: changes, at: now)
             guard isAllowed else { server.datagrams.denied += 1; return }
         }
         let isIPv4 = remote.address.isIPv4

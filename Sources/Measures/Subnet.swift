@@ -11,17 +11,20 @@ public struct Subnet: Hashable, Sendable, CustomStringConvertible {
         self.prefix = min(max(prefix, 0), address.isIPv4 ? 32 : 128)
     }
 
-    /// Reads `10.0.0.0/8`, `fd00::/8`, or a single address.
+    /// Reads `10.0.0.0/8`, `fd00::/8`, or a single address. A range of IPv4-mapped addresses
+    /// (`::ffff:10.0.0.0/104`) is one of IPv4, as those addresses are.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count <= 2, let address = IPAddress(parts[0]) else { return nil }
         let bits = address.isIPv4 ? 32 : 128
-        guard parts.count == 2 else { self.init(address, prefix: bits); return }
+        guard parts.count == 2 else { self.init(address.unmapped, prefix: bits); return }
         guard let prefix = Int(parts[1]), (0...bits).contains(prefix), parts[1].first != "+"
         else {
             return nil
         }
-        self.init(address, prefix: prefix)
+        let isMapped = prefix >= 96 && address.unmapped != address
+        self.init(
+            isMapped ? address.unmapped : address, prefix: isMapped ? prefix - 96 : prefix)
     }
 
     /// False for an address of the other family, IPv4-mapped ones included.

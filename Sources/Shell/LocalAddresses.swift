@@ -10,6 +10,8 @@ import Measures
 public final class LocalAddresses {
     /// The loopback's ranges among them. Empty where the kernel can't be asked, which is logged.
     public private(set) var ranges: [Subnet] = []
+    /// How often they have become others.
+    public private(set) var changes = 0
 
     private let log: Logger
     private var events: OpaquePointer?
@@ -58,7 +60,9 @@ public final class LocalAddresses {
         listedAt = EventLoop.monotonic()
         do throws(SystemError) {
             // In a fixed order, so that logs and tests see the same.
-            ranges = try Netlink.localRanges().sorted { "\($0)" < "\($1)" }
+            let found = try Netlink.localRanges().sorted { "\($0)" < "\($1)" }
+            if found != ranges { changes += 1 }
+            ranges = found
         } catch {
             log.warning(
                 "cannot list this machine's addresses, trying again",

@@ -9,7 +9,7 @@ import Testing
         SocketAddress(IPAddress(v4: 0x0a00_0000 + UInt32(n)), port: port)
     }
     private func send(_ peers: inout DatagramPeers, _ n: Int, at now: Instant) {
-        peers.note(address(n), isAllowed: true, at: now)
+        peers.note(address(n), isAllowed: true, after: 0, at: now)
         peers.noteSent(address(n), at: now)
     }
 
@@ -41,5 +41,17 @@ import Testing
         #expect(all.allSatisfy { $0.count > 10 })
         for i in all.indices { all[i].removeAll() }
         #expect(share.used == 0)
+    }
+
+    /// What was judged before an address of this machine came or went is judged anew.
+    @Test func verdictsEndWithAChangeOfAddresses() {
+        var peers = DatagramPeers(share: SharedLimit(100))
+        let now = Instant.zero + .seconds(1)
+        send(&peers, 1, at: now)
+        #expect(peers.verdict(address(1), after: 0, at: now) == .allowed)
+        #expect(peers.verdict(address(1), after: 1, at: now) == nil)
+        peers.note(address(1), isAllowed: false, after: 1, at: now)
+        #expect(peers.verdict(address(1), after: 1, at: now) == .denied)
+        #expect(peers.verdict(address(1), after: 1, at: now + .seconds(10)) == nil)
     }
 }

@@ -89,6 +89,38 @@ import Testing
         #expect(judge(policy)("9.9.9.9", 25))
     }
 
+    /// A port that is opened everywhere is not opened on this machine and in its networks.
+    @Test func aPortOfEveryAddressIsOneOfThePublicInternet() {
+        var policy = EgressPolicy()
+        policy.own = [Subnet("9.9.9.9")!]
+        policy.rules.allow = [EgressRule("*:25")!]
+        for isPersonal in [false, true] {
+            if isPersonal { (policy.personal.allow, policy.rules.allow) = (policy.rules.allow, []) }
+            let allows = judge(policy)
+            #expect(allows("9.9.9.8", 25) && allows("2600::1", 25))
+            for own in ["9.9.9.9", "127.0.0.1", "10.1.2.3", "::1", "64:ff9b::7f00:1"] {
+                #expect(!allows(own, 25), "\(own)")
+            }
+        }
+        policy.personal.allow.append(EgressRule("10.1.2.0/24:25")!)
+        #expect(judge(policy)("10.1.2.3", 25) && !judge(policy)("10.1.3.3", 25))
+        policy.rules.deniesPrivate = false
+        #expect(judge(policy)("127.0.0.1", 25))
+    }
+
+    /// An IPv4 address may be written as a mapped one: it is the same one.
+    @Test func mappedRangesAreThoseOfIPv4() {
+        #expect(EgressRule("::ffff:10.0.0.0/104") == EgressRule("10.0.0.0/8"))
+        #expect(EgressRule("[::ffff:10.0.0.5]:80") == EgressRule("10.0.0.5:80"))
+        #expect(EgressRule("::ffff:0:0/96") == EgressRule("0.0.0.0/0"))
+        #expect(EgressRule("::/0")?.range?.address.isIPv4 == false)
+        var policy = EgressPolicy()
+        policy.rules.deny = [EgressRule("::ffff:8.8.0.0/112")!, EgressRule("[::ffff:9.9.9.9]:53")!]
+        let allows = judge(policy)
+        #expect(!allows("8.8.1.1", 443) && !allows("::ffff:8.8.1.1", 443) && allows("8.9.1.1", 443))
+        #expect(!allows("9.9.9.9", 53) && allows("9.9.9.9", 443) && allows("9.9.9.8", 53))
+    }
+
     @Test func aUsersRulesAreAskedFirst() {
         var policy = EgressPolicy()
         policy.rules.allow = [EgressRule("10.1.0.0/16")!]
