@@ -27,10 +27,10 @@ final class NameDatagram {
     /// Sends; `done` is called from the loop, and never where the server is silent. Nil where it
     /// can't be sent.
     init?(
-        _ query: DNSQuery, to server: SocketAddress, _ forwarder: NameForwarder,
+        _ query: DNSQuery, to server: NamePlace, _ forwarder: NameForwarder,
         done: @escaping (NameOutcome) -> Void
     ) {
-        let fd = braid_socket_datagram(server.address.isIPv4 ? 1 : 0)
+        let fd = braid_socket_datagram(server.address.address.isIPv4 ? 1 : 0)
         guard fd >= 0 else { return nil }
         self.query = query
         self.forwarder = forwarder
@@ -39,9 +39,10 @@ final class NameDatagram {
         watch = forwarder.loop.watch(fd)
         // Connected: the kernel lets in what comes from that address and port, and chooses a port
         // of chance.
-        var address = braid_address(server)
+        var address = braid_address(server.address)
         let message = query.bytes
-        guard fd < DescriptorLimit.forConnections, braid_connect(fd, &address) == 0,
+        guard fd < DescriptorLimit.forConnections, server.bind(fd),
+            braid_connect(fd, &address) == 0,
             Glibc.send(fd, message, message.count, Int32(truncatingIfNeeded: MSG_NOSIGNAL))
                 == message.count
         else {
@@ -113,7 +114,7 @@ final class NameStream {
 
     /// `done` is called once from the loop, with nil where there is no whole answer.
     init(
-        _ query: DNSQuery, to server: SocketAddress, _ forwarder: NameForwarder,
+        _ query: DNSQuery, to server: NamePlace, _ forwarder: NameForwarder,
         done: @escaping (DNSAnswer?) -> Void
     ) {
         self.query = query
@@ -122,9 +123,9 @@ final class NameStream {
         unsent = DNSFraming.framed(query.bytes)
         timer = forwarder.loop.timer(for: self) { $0.end(nil) }
         timer?.arm(after: Self.limit)
-        attempt = StreamSocket.connect(to: server, loop: forwarder.loop) {
-            [weak self] in self?.connected($0)
-        }
+        attempt = StreamSocket.connect(
+            to: server.address, from: server.binding, loop: forwarder.loop
+        ) { [weak self] in self?.connected($0) }
     }
 
     deinit { close() }

@@ -6,7 +6,7 @@ import Measures
 public final class NameExchange {
     private let forwarder: NameForwarder
     private let query: DNSQuery
-    private let servers: [SocketAddress]
+    private let servers: [NamePlace]
     private let configuration: ResolverConfiguration
     private var done: ((DNSAnswer?) -> Void)?
     private var order: ServerOrder
@@ -22,7 +22,7 @@ public final class NameExchange {
     private static let maximumDatagrams = 3
 
     init(
-        _ forwarder: NameForwarder, _ query: DNSQuery, servers: [SocketAddress],
+        _ forwarder: NameForwarder, _ query: DNSQuery, servers: [NamePlace],
         _ configuration: ResolverConfiguration, _ done: @escaping (DNSAnswer?) -> Void
     ) {
         self.forwarder = forwarder

@@ -25,7 +25,7 @@ public final class NameForwarder {
     let loop: EventLoop
     private var file: ResolverFile?
     private var configuration: ResolverConfiguration
-    private var addresses: [SocketAddress]
+    private var places: [NamePlace]
     private var ids: [UInt16] = []
     /// For what a datagram holds; used within one call only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(
@@ -36,14 +36,14 @@ public final class NameForwarder {
         self.loop = loop
         let file = ResolverFile(path: configurationPath)
         configuration = file.configuration
-        addresses = file.configuration.servers.compactMap { SocketAddress($0) }
+        places = file.configuration.servers.compactMap { NamePlace($0) }
         self.file = file
     }
 
     /// Asks `servers`, two seconds each, twice.
     public init(loop: EventLoop, servers: [SocketAddress]) {
         self.loop = loop
-        addresses = servers
+        places = servers.map { NamePlace($0) }
         configuration = ResolverConfiguration()
     }
 
@@ -62,13 +62,13 @@ public final class NameForwarder {
         counters.asked += 1
         return NameExchange(
             self, DNSQuery(id: 0, question, flags: flags, extended: extended),
-            servers: addresses, configuration, done)
+            servers: places, configuration, done)
     }
 
     private func reread() {
         guard file?.reread() == true, let now = file?.configuration else { return }
         configuration = now
-        addresses = now.servers.compactMap { SocketAddress($0) }
+        places = now.servers.compactMap { NamePlace($0) }
     }
 
     func nextID() -> UInt16 {

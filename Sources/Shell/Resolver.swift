@@ -152,11 +152,14 @@ public final class Resolver {
     private func makeServers() {
         version += 1
         servers = file.configuration.servers.compactMap { NameServer($0, loop: loop) }
-        if servers.count < file.configuration.servers.count {
+        if servers.count < file.configuration.servers.count
+            || !file.configuration.refused.isEmpty
+        {
             Logger(label: "resolver").warning(
                 "not every nameserver of /etc/resolv.conf can be asked",
                 metadata: [
-                    "nameservers": "\(file.configuration.servers.joined(separator: " "))"
+                    "nameservers": "\(file.configuration.servers.joined(separator: " "))",
+                    "refused": "\(file.configuration.refused.joined(separator: " "))"
                 ])
         }
     }

@@ -5,6 +5,8 @@ import Measures
 struct ResolverConfiguration: Equatable {
     /// Address and port, as evdns takes them.
     var servers: [String] = []
+    /// Of its servers those that are no address.
+    var refused: [String] = []
     /// How long one server has for its answer before the next one is asked.
     var timeout = Interval.seconds(2)
     /// How often each server is asked.
@@ -31,8 +33,7 @@ struct ResolverConfiguration: Equatable {
         for line in text.split(whereSeparator: \.isNewline) {
             let fields = line.split { $0 == " " || $0 == "\t" }.map(String.init)
             switch fields.first {
-            case "nameserver" where fields.count > 1 && servers.count < Self.maximumServers:
-                servers.append(Self.withPort(fields[1]))
+            case "nameserver" where fields.count > 1: take(fields[1])
             case "options": fields.dropFirst().forEach { read(option: $0) }
             default: break
             }
@@ -40,8 +41,20 @@ struct ResolverConfiguration: Equatable {
         if servers.isEmpty { servers = ["127.0.0.1:53"] }
     }
 
+    /// What is no address is nobody, and takes no other's place.
+    private mutating func take(_ server: String) {
+        guard servers.count < Self.maximumServers else { return }
+        let place = Self.withPort(server)
+        guard NamePlace(place) != nil else {
+            refused.append(server)
+            return
+        }
+        servers.append(place)
+    }
+
     private static func withPort(_ server: String) -> String {
-        if server.contains("]") || server.filter({ $0 == ":" }).count == 1 { return server }
+        if server.hasPrefix("[") { return server.hasSuffix("]") ? "\(server):53" : server }
+        if server.filter({ $0 == ":" }).count == 1 { return server }
         return server.contains(":") ? "[\(server)]:53" : "\(server):53"
     }
 
@@ -62,7 +75,7 @@ struct ResolverConfiguration: Equatable {
 /// The file, read again when it changes.
 struct ResolverFile {
     private let path: String
-    private var seen = stat()
+    private var seen = FileState()
     private(set) var configuration = ResolverConfiguration("")
 
     init(path: String) {
@@ -70,26 +83,43 @@ struct ResolverFile {
         reread()
     }
 
-    /// Whether what it says is another thing than before. A file that is not there is being
-    /// replaced: what was read stays.
+    /// Whether what it says is another thing than before. Where no file is there, or none that can
+    /// be read, it is being replaced: what was read stays.
     @discardableResult
     mutating func reread() -> Bool {
-        var about = stat()
-        guard stat(path, &about) == 0 else { return false }
-        // Another file at the same place may be of the same second, and one of the same inode of
-        // another size.
-        guard
-            about.st_mtim.tv_sec != seen.st_mtim.tv_sec
-                || about.st_mtim.tv_nsec != seen.st_mtim.tv_nsec
-                || about.st_ino != seen.st_ino || about.st_dev != seen.st_dev
-                || about.st_size != seen.st_size
-        else {
-            return false
-        }
+        guard let state = FileState(path), state != seen else { return false }
         guard let text = HostsFile.read(path) else { return false }
-        seen = about
+        seen = state
         let new = ResolverConfiguration(text)
         defer { configuration = new }
         return new != configuration
+    }
+}
+
+/// Where a name server is asked.
+struct NamePlace: Equatable {
+    let address: SocketAddress
+    /// The interface that a link-local address is one of.
+    private(set) var binding = LocalBinding()
+
+    init(_ address: SocketAddress) { self.address = address }
+
+    /// Reads `192.0.2.1:53`, `[2001:db8::1]:53` or, with a zone, `[fe80::1%eth0]:53`; nil for
+    /// anything else.
+    init?(_ text: String) {
+        var text = text
+        if let zone = text.firstIndex(of: "%"), let end = text.lastIndex(of: "]"), zone < end {
+            let name = text[text.index(after: zone)..<end]
+            guard !name.isEmpty else { return nil }
+            binding.interface = String(name)
+            text.removeSubrange(zone..<end)
+        }
+        guard let address = SocketAddress(text) else { return nil }
+        self.address = address
+    }
+
+    /// Keeps a socket to the place's interface; false where that can't be.
+    func bind(_ descriptor: Int32) -> Bool {
+        (try? binding.bind(descriptor, isIPv4: address.address.isIPv4)) != nil
     }
 }

@@ -281,6 +281,34 @@ private final class ScriptedServer {
         #expect(moved.v4.addresses.count == 1)
     }
 
+    /// A directory, a pipe, a device, nothing at all: what was read last stays, and nobody waits.
+    @Test(.timeLimit(.minutes(1))) func whatIsNoFileIsNotRead() throws {
+        let path = "/tmp/braid-test-\(getpid())-odd.conf"
+        defer { unlink(path) }
+        func write(_ text: String) {
+            let file = fopen(path, "w")
+            fputs(text, file)
+            fclose(file)
+        }
+        write("nameserver 192.0.2.1")
+        var file = ResolverFile(path: path)
+        let odd: [(String) -> Int32] = [
+            { mkfifo($0, 0o600) }, { mkdir($0, 0o700) }, { symlink("/dev/zero", $0) },
+            { symlink("/nowhere/at/all", $0) }
+        ]
+        for make in odd {
+            unlink(path)
+            #expect(make(path) == 0)
+            let isNew = file.reread()
+            #expect(!isNew && file.configuration.servers == ["192.0.2.1:53"])
+            rmdir(path)
+        }
+        unlink(path)
+        write("nameserver 192.0.2.2")
+        let isNew = file.reread()
+        #expect(isNew && file.configuration.servers == ["192.0.2.2:53"])
+    }
+
     @Test func theFilesWords() {
         let text = """
             # nameserver 192.0.2.9
@@ -294,6 +322,27 @@ private final class ScriptedServer {
         let read = ResolverConfiguration(text)
         #expect(read.servers == ["192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.3:5353"])
         #expect(read.timeout == .seconds(4) && read.attempts == 3 && read.limit == .seconds(8))
+        // What is no address takes nobody's place.
+        let odd = ResolverConfiguration(
+            """
+            nameserver
+            nameserver ns.example.org
+            nameserver 192.0.2
+            nameserver [fe80::1
+            nameserver fe80::53%eth0
+            nameserver [fe80::54%eth0] # the router
+            nameserver [2001:db8::5]:5353
+            """)
+        #expect(
+            odd.servers == ["[fe80::53%eth0]:53", "[fe80::54%eth0]:53", "[2001:db8::5]:5353"])
+        #expect(odd.refused == ["ns.example.org", "192.0.2", "[fe80::1"])
+        let places = odd.servers.compactMap { NamePlace($0) }
+        #expect(places.map(\.binding.interface) == ["eth0", "eth0", nil])
+        #expect(places[0].address == SocketAddress(IPAddress("fe80::53")!, port: 53))
+        for text in ["[fe80::1%]:53", "fe80::1%eth0", "[fe80::1%eth0", "%]", "]%[:53"] {
+            #expect(NamePlace(text) == nil, "\(text)")
+        }
+        #expect(ResolverConfiguration("nameserver x").servers == ["127.0.0.1:53"])
         let none = ResolverConfiguration(
             "options timeout:0 attempts:99999999999999999999 timeout:x")
         #expect(
