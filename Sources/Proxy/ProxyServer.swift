@@ -336,6 +336,10 @@ public final class ProxyServer: EngineDelegate {
 
     /// Changes the role of an uplink, while connections live on. Nil, or why that is not possible.
     public func setRole(_ role: UplinkRole, of name: String) -> String? {
+        if mode == .backup, role == .regular, uplinks.isOnlyBackup(name) {
+            return "no other uplink has the role backup, so that all would carry data: change the "
+                + "mode first with braid mode"
+        }
         guard uplinks.setRole(role, of: name) else {
             let names = uplinks.knownNames
             return "there is no uplink \(name)"

@@ -12,7 +12,7 @@ final class SessionMonitor {
     /// What becomes of requests while there is no session.
     var withoutSession: WithoutSession
     /// Called with what those are told who wait for a session. `hasSession`: there is one, but it
-    /// is silent, and whoever can goes without it.
+    /// is silent, and nobody is to wait for it.
     var unreachable: ((DialStatus, _ hasSession: Bool) -> Void)?
 
     private let driver: EngineDriver
@@ -101,10 +101,27 @@ final class SessionMonitor {
     /// The same, also for a session that was silent for a while and may be dead.
     var obstacleOrSilence: Reachability.Obstacle? {
         if let obstacle { return obstacle }
-        guard withoutSession == .direct, let silentSince,
-            driver.now - silentSince >= Reachability.firstWait
-        else { return nil }
-        return .noAnswer
+        return withoutSession == .direct ? lastingSilence : nil
+    }
+
+    /// Why a request is refused now where nobody is to wait.
+    var refusedFor: Reachability.Obstacle? {
+        withoutSession == .refuse ? obstacle ?? lastingSilence : obstacle
+    }
+
+    /// Why a session is silent that has been so for longer than a handover takes.
+    private var lastingSilence: Reachability.Obstacle? {
+        guard let silentSince, driver.now - silentSince >= Reachability.firstWait else {
+            return nil
+        }
+        return silence
+    }
+
+    /// Why nothing can come at present, be it that there is no session or that it is silent.
+    private var silence: Reachability.Obstacle? {
+        if let obstacle { return obstacle }
+        if !uplinks.hasAny { return .noUplink }
+        return silentSince == nil ? nil : .noAnswer
     }
 
     /// Whether there is a session that is not silent.
@@ -113,22 +130,24 @@ final class SessionMonitor {
     /// Nothing is said ahead in the tunnel that would have to be said again.
     var mayStillGoDirect: Bool { withoutSession == .direct && !hasSession }
 
-    /// What an HTTP application is told: without a session it is not the target that was silent.
+    /// What an HTTP application is told: without a session, or with one that is silent, it is not
+    /// the target that was silent.
     func refusal(
         _ status: DialStatus, _ target: Target, by dialler: HTTPRefusal.Dialler
     ) -> HTTPRefusal {
         if dialler == .proxy { return HTTPRefusal(status, target: target, by: dialler) }
         if let obstacle { return obstacle.refusal }
+        if let silence, status == silence.status || status == .timedOut { return silence.refusal }
         guard status == .timedOut, reachability.sessions == 0 else {
             return HTTPRefusal(status, target: target)
         }
         return Reachability.Obstacle.noAnswer.refusal
     }
 
-    /// What is said of a dial that was not answered in time. Without a session it is not the target
-    /// that was silent. `dialler`: nil where nothing was dialled.
+    /// What is said of a dial that was not answered in time: as `refusal`. `dialler`: nil where
+    /// nothing was dialled.
     func timeOutStatus(by dialler: HTTPRefusal.Dialler?) -> DialStatus {
-        dialler == .concentrator ? obstacle?.status ?? .timedOut : .timedOut
+        dialler == .concentrator ? silence?.status ?? .timedOut : .timedOut
     }
 
     /// A request has no session; the next one may be luckier.
@@ -163,7 +182,7 @@ final class SessionMonitor {
             // Perhaps it is not there any more: whoever has a name looks it up again.
             addresses?.isNeeded = true
             if silentSince == nil { silentSince = driver.now }
-            if withoutSession == .direct { timer?.arm(after: Reachability.firstWait) }
+            if withoutSession != .wait { timer?.arm(after: Reachability.firstWait) }
             log.info("the concentrator is silent", metadata: ["session": "\(session)"])
         case .pathChanged(let session, let path, let uplink, let remote, let health):
             if health == .usable, reachability.sessions > 0 {
@@ -223,7 +242,7 @@ final class SessionMonitor {
     /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log
     /// names all causes.
     private func timeUp() {
-        if reachability.sessions > 0, let obstacle = obstacleOrSilence {
+        if reachability.sessions > 0, withoutSession != .wait, let obstacle = lastingSilence {
             unreachable?(obstacle.status, true)
             return
         }

@@ -44,7 +44,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
     }
 
     override func start() {
-        if server.settings.withoutSession == .refuse, let obstacle = server.session.obstacle {
+        if server.settings.withoutSession == .refuse, let obstacle = server.session.refusedFor {
             server.notices.counters.failedDials += 1
             server.session.hasten()
             finish(with: Socks5Dialogue.reply(dial: obstacle.status))

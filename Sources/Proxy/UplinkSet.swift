@@ -123,6 +123,15 @@ final class UplinkSet {
     /// Whether an uplink has the role, present or not.
     var hasBackup: Bool { roles.hasBackup(present.values) }
 
+    /// Whether this one has it, or would by the settings, and no other does.
+    func isOnlyBackup(_ name: String) -> Bool {
+        guard role(name) == .backup || roles.configured(present[name]) == .backup else {
+            return false
+        }
+        var others = roles
+        return others.give(.regular, to: name) && !others.hasBackup(present.values)
+    }
+
     /// The names a person may give a role: all that are there or were.
     var knownNames: [String] { states.map(\.name) }
 

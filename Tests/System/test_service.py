@@ -7,7 +7,7 @@ import subprocess
 import time
 import unicodedata
 
-from runner import Skip, check
+from runner import Skip, between, check, seconds
 from test_dialogues import reply_code
 from world import CONCENTRATOR, need, sh
 
@@ -218,6 +218,33 @@ def test_without_an_uplink_nobody_waits(w):
     check(b" 503 " in result.stdout.split(b"\n")[0] and b"no uplink" in result.stdout, f"{result}")
     check(time.monotonic() - began < 4, "the application waited for what can't come")
     pair.alive()
+
+
+@seconds(120)
+def test_a_session_without_an_uplink(w):
+    """The session lives, and no uplink is there, or nothing comes by them: the reason is that, not the destination."""
+    pair = w.pair(proxy="open: checked\nwithout_session: refuse\n")
+    for what, cut, mend, code, socks, words in [
+            ("down", w.down, w.up, b" 503 ", 3, b"no uplink"),
+            ("silent", w.silence, lambda uplink: w.silence(uplink, False), b" 504 ", 1, b"does not answer")]:
+        if what == "silent":
+            sh(f"ip netns exec {w.mid} ip route add blackhole 10.81.3.0/25")
+        else:
+            for uplink in ("wifi", "cell"):
+                cut(uplink)
+        began = time.monotonic()
+        result = w.curl("-i", "http://origin.test/where", proxy="--proxy http://127.0.0.1:1080")
+        check(code in result.stdout.split(b"\n")[0] and words in result.stdout, f"{what}: {result}")
+        between(time.monotonic() - began, 0, 20, f"{what}: the first who asks is told after s")
+        began = time.monotonic()
+        check(reply_code(w, "origin.test", 80) == socks, f"{what}: the reply")
+        between(time.monotonic() - began, 0, 3, f"{what}: the next one is told after s")
+        if what == "silent":
+            sh(f"ip netns exec {w.mid} ip route del blackhole 10.81.3.0/25")
+        else:
+            for uplink in ("wifi", "cell"):
+                mend(uplink)
+        w.wait(lambda: w.curl("http://origin.test/where", limit=5).returncode == 0, f"{what}: a request afterwards", 15)
 
 
 def test_requests_are_served_as_soon_as_the_concentrator_is_there(w):
