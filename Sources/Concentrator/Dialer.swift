@@ -34,7 +34,7 @@ final class Dialer: DialContext {
         self.lookUps.limits = lookUps
     }
 
-    /// How often this machine's addresses have changed: what was judged before is to be judged anew.
+    /// How often this machine's addresses have changed: what was judged before is judged anew.
     var addressChanges: Int { local.changes }
 
     /// What holds for the user at this moment.
