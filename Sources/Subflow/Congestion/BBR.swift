@@ -141,11 +141,13 @@ final class BBR: CongestionController {
         if trialBound != .max { continueTrial(sample) }
     }
 
-    /// The longer path shows whether it is one by what more in flight does to its round trip.
+    /// The longer path shows whether it is one by what more in flight does to its round trip. While
+    /// the application sends little, others make it longer, and its rate is not the line's.
     private func continueTrial(_ sample: borrowing AcknowledgementSample) {
         if phase != .probeRTT, sample.deliveryRate > .zero,
             sample.rtt > minimumRTT + max(minimumRTT / 2, Self.queueCeiling)
         {
+            if sample.isApplicationLimited { return }
             trialBound = .max
             if sample.deliveryRate < bandwidth.best { replaceBandwidth(sample.deliveryRate) }
         } else if sample.isWindowLimited {
