@@ -43,7 +43,9 @@ struct HostsFile {
         defer { close(descriptor) }
         var about = stat()
         guard fstat(descriptor, &about) == 0, about.st_mode & S_IFMT == S_IFREG else { return nil }
-        var bytes = [UInt8](repeating: 0, count: min(1 << 20, Int(max(about.st_size, 0)) + 4096))
+        // A file may say that it is as long as a number can be.
+        let length = min(max(Int(about.st_size), 0), 1 << 20)
+        var bytes = [UInt8](repeating: 0, count: min(1 << 20, length + 4096))
         var count = 0
         while count < bytes.count {
             let n = bytes.withUnsafeMutableBytes {

@@ -281,6 +281,20 @@ private final class ScriptedServer {
         #expect(moved.v4.addresses.count == 1)
     }
 
+    /// A file that is as long as a number can be, of holes, is read as far as any other.
+    @Test func aFileAsLongAsANumberCanBe() throws {
+        let path = "/dev/shm/braid-test-\(getpid())-long.conf"
+        defer { unlink(path) }
+        let file = open(path, O_RDWR | O_CREAT, 0o600)
+        try #require(file >= 0)
+        defer { close(file) }
+        let text = "nameserver 192.0.2.3\n"
+        #expect(write(file, text, text.utf8.count) == text.utf8.count)
+        // Not every file system takes it.
+        guard ftruncate(file, .max) == 0 else { return }
+        #expect(ResolverFile(path: path).configuration.servers == ["192.0.2.3:53"])
+    }
+
     /// A directory, a pipe, a device, nothing at all: what was read last stays, and nobody waits.
     @Test(.timeLimit(.minutes(1))) func whatIsNoFileIsNotRead() throws {
         let path = "/tmp/braid-test-\(getpid())-odd.conf"
