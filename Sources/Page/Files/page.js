@@ -359,7 +359,7 @@ function showUplinks() {
       nameCell("Uplink", "whole", make("span", { className: "name" }, make("i", { className: `swatch c${color(uplink.name)}` }), legible(uplink.name))),
       cell("State", "wide", make("span", { className: `state ${uplink.state}`, textContent: states[uplink.state] ?? uplink.state }),
         ` for ${duration((live.end - uplink.since) / 1000)}`, make("br"),
-        make("small", { textContent: uplink.reason ? `since ${clock(uplink.since)}: ${uplink.reason}` : `since ${clock(uplink.since)}` })),
+        make("small", { textContent: uplink.reason ? `since ${clock(uplink.since)}: ${legible(uplink.reason)}` : `since ${clock(uplink.since)}` })),
       cell("Round trip", "number wide", make("span", { className: "trip" }, isProxy ? spark(uplink.name) : "", make("b", { textContent: milliseconds(uplink.rtt) }))),
       cell("Queue", "number", milliseconds(uplink.queue)),
       cell("Loss", "number", percent(uplink.loss)),
