@@ -22,7 +22,7 @@ final class Dialer: DialContext {
             lookUps: Turns(lookUps))
     }
 
-    /// For dials from now on, and datagrams to places where nothing was sent yet.
+    /// For dials from now on, and for datagrams whose last verdict is over.
     func change(
         policy: EgressPolicy, personal: [String: EgressRules], timeout: Interval,
         dials: Turns.Limits, lookUps: Turns.Limits

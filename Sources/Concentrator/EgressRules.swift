@@ -64,7 +64,8 @@ public struct EgressRules: Hashable, Sendable {
     public var deniesPrivate: Bool
     /// Refused unless an exception covers it.
     public var deny: [EgressRule] = []
-    /// Exceptions from both of the above.
+    /// Exceptions from both of the above; one that names no range, while what is private is denied,
+    /// from `deny` alone.
     public var allow: [EgressRule] = []
 
     /// Rules that say nothing about an address and port leave it to whoever is asked next.
