@@ -279,10 +279,11 @@ public final class ProxyServer: EngineDelegate {
         }
     }
 
-    /// Those who wait for a session are told why there is none.
+    /// Those who wait for a session are told why there is none. A captured dial that a silent one
+    /// has is refused as the others are, but makes no second way beside it.
     private func unreachable(_ status: DialStatus, hasSession: Bool) {
         for client in clients.all { client.unreachable(status) }
-        if !hasSession { capture?.unreachable(status) }
+        if !hasSession || settings.withoutSession == .refuse { capture?.unreachable(status) }
     }
 
     /// Called by the driver when an uplink's socket can't send any more; the monitor says when it

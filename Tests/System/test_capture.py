@@ -182,6 +182,22 @@ def test_a_failed_dial_looks_like_one(w):
             assert found == dials, f"{space} {name}: dialled {found} times"
 
 
+@seconds(90)
+def test_a_silent_session_refuses(w):
+    """A dial that waits for a session from which nothing comes is refused when the others are, not after the whole wait."""
+    pair = capturing(w, proxy="without_session: refuse\n")
+    fetch(w, w.lan, ORIGIN)
+    sh(f"ip netns exec {w.mid} ip route add blackhole 10.81.3.0/25")
+    for what, limit in (("first", 20), ("next", 3)):
+        how, after = connect(w, w.lan, ORIGIN, 80)
+        check(how == "EHOSTUNREACH", f"the {what} dial is {how}")
+        between(after, 0, limit, f"the {what} dial is refused after s")
+    sh(f"ip netns exec {w.mid} ip route del blackhole 10.81.3.0/25")
+    again = ["curl", "-sS", "--max-time", "5", f"http://{ORIGIN}/where"]
+    w.wait(lambda: w.run(w.lan, again).returncode == 0, "a dial afterwards", 20)
+    pair.alive()
+
+
 def test_everything_is_as_it_was(w):
     """After an orderly stop, and after a crash: at once under `open`, and all of it by `capture remove`."""
     pair = capturing(w)
