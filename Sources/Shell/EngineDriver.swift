@@ -40,6 +40,8 @@ public final class EngineDriver {
     private struct Slot {
         var socket: DatagramSocket
         var hasFailed = false
+        /// The iteration of the loop in which it was last drained.
+        var drainedIn = 0
         /// What it may carry; nil: whatever comes.
         var limit: UplinkLimit?
     }
@@ -49,6 +51,7 @@ public final class EngineDriver {
     private var timer: LoopTimer?
     private var packetTrace: PacketTrace?
     private var isDue = true
+    private var iteration = 1
     private var isStopped = false
     /// What the sockets of applications may still move before the next turn, bytes; each may move a
     /// little whatever it says.
@@ -93,6 +96,7 @@ public final class EngineDriver {
         timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in
             guard let self else { return }
+            defer { self.iteration &+= 1 }
             self.allowance = self.bytesPerTurn
             guard !self.isStopped else { return }
             // Behind thousands of applications' sockets datagrams don't wait for the last of them.
@@ -219,14 +223,19 @@ public final class EngineDriver {
         packetTrace?.close(endpoint)
     }
 
+    /// Those that had no turn in this iteration: each socket has one share of it.
     private func drainAll() {
-        for number in slots.indices where slots[number]?.socket.watch.wantsRead == true {
+        for number in slots.indices {
+            guard let slot = slots[number], slot.drainedIn != iteration,
+                slot.socket.watch.wantsRead
+            else { continue }
             drain(number)
         }
     }
 
     private func drain(_ number: UplinkNumber) {
         guard let socket = socket(number) else { return }
+        slots[number]?.drainedIn = iteration
         let rounds: Int
         switch slots[number]?.limit?.admits(socket.bytesCarried, at: loop.now()) {
         case nil:

@@ -5,7 +5,7 @@ import Measures
 struct ResolverConfiguration: Equatable {
     /// Address and port, as evdns takes them.
     var servers: [String] = []
-    /// Of its servers those that are no address.
+    /// Of its servers those that are no address, the first ones.
     var refused: [String] = []
     /// How long one server has for its answer before the next one is asked.
     var timeout = Interval.seconds(2)
@@ -46,7 +46,7 @@ struct ResolverConfiguration: Equatable {
         guard servers.count < Self.maximumServers else { return }
         let place = Self.withPort(server)
         guard NamePlace(place) != nil else {
-            refused.append(server)
+            if refused.count < Self.maximumServers { refused.append(server) }
             return
         }
         servers.append(place)
@@ -110,12 +110,22 @@ struct NamePlace: Equatable {
         var text = text
         if let zone = text.firstIndex(of: "%"), let end = text.lastIndex(of: "]"), zone < end {
             let name = text[text.index(after: zone)..<end]
-            guard !name.isEmpty else { return nil }
-            binding.interface = String(name)
+            guard let interface = Self.interface(String(name)) else { return nil }
+            binding.interface = interface
             text.removeSubrange(zone..<end)
         }
         guard let address = SocketAddress(text) else { return nil }
         self.address = address
+    }
+
+    /// A zone is an interface's name or its number (RFC 4007 section 11.2); nil where it is empty
+    /// or a number that none has.
+    private static func interface(_ zone: String) -> String? {
+        guard let number = UInt32(zone) else { return zone.isEmpty ? nil : zone }
+        var name = [CChar](repeating: 0, count: Int(IF_NAMESIZE))
+        guard if_indextoname(number, &name) != nil else { return nil }
+        return String(
+            decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// Keeps a socket to the place's interface; false where that can't be.

@@ -353,6 +353,10 @@ private final class ScriptedServer {
         let places = odd.servers.compactMap { NamePlace($0) }
         #expect(places.map(\.binding.interface) == ["eth0", "eth0", nil])
         #expect(places[0].address == SocketAddress(IPAddress("fe80::53")!, port: 53))
+        // A zone may be a number.
+        let byNumber = NamePlace("[fe80::1%\(if_nametoindex("lo"))]:53")
+        #expect(byNumber?.binding.interface == "lo")
+        #expect(NamePlace("[fe80::1%4294967295]:53") == nil)
         for text in ["[fe80::1%]:53", "fe80::1%eth0", "[fe80::1%eth0", "%]", "]%[:53"] {
             #expect(NamePlace(text) == nil, "\(text)")
         }

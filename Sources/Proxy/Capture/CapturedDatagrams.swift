@@ -126,7 +126,7 @@ final class CapturedDatagrams {
         _ client: SocketAddress, _ destination: SocketAddress, at now: Instant
     ) -> CapturedAssociation? {
         guard !isEnding else { return nil }
-        if server.settings.withoutSession != .direct, server.session.obstacle != nil {
+        if server.settings.withoutSession != .direct, server.session.refusedFor != nil {
             server.session.hasten()
             return nil
         }
