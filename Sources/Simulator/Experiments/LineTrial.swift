@@ -37,12 +37,10 @@ public struct LineTrial: Sendable {
     public func run() -> (failure: String?, parts: [Part], dropped: Int) {
         let world = World(scenario, seed: 1)
         let step = Interval.milliseconds(20)
-        var times = scenario.faults.filter { $0.change != .outage(.stall, .up) }.filter {
-            $0.change != .outage(.stall, .down)
-        }.map(\.at)
-        if scenario.faults.contains(where: {
-            $0.change == .outage(.stall, .up) || $0.change == .outage(.stall, .down)
-        }) {
+        // Stalls come by the hundred; the first one parts them from what was before.
+        let stalls = [Fault.Change.outage(.stall, .up), .outage(.stall, .down)]
+        var times = scenario.faults.map(\.at)
+        if scenario.faults.contains(where: { stalls.contains($0.change) }) {
             times = [.zero + .seconds(4)]
         }
         times = [.zero] + times.filter { $0 < end } + [end]

@@ -95,7 +95,7 @@ extension LineTrial {
         changes = []
         for i in 0..<60 { changes.append((4 + Double(i) * 0.6, both(line(8, 40 + Double(i) * 5)))) }
         all.append(
-            trial("rising-rtt", line(8, 40), line(8, 40), end: 40, changes.filter { _ in true }))
+            trial("rising-rtt", line(8, 40), line(8, 40), end: 40, changes))
         all.append(trial("jumps-and-slower", short, short, end: 30, [(4, both(line(1, 124)))]))
         all.append(
             trial("jumps-and-faster", line(1, 4), line(1, 4), end: 30, [(4, both(line(40, 124)))]))
