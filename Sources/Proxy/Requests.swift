@@ -96,7 +96,7 @@ extension ProxyServer {
 
     /// What becomes of questions for names for want of a session; nil while there is one.
     var absenceForNames: WithoutSession? {
-        guard session.obstacleOrSilence ?? session.refusedFor != nil else { return nil }
+        guard session.obstacleOrSilence != nil else { return nil }
         session.hasten()
         return settings.withoutSession
     }
@@ -126,7 +126,7 @@ extension ProxyServer {
         _ target: Target, _ options: TunnelOptions, for client: any Requester
     ) -> Beginning {
         var isHealthy = true
-        if session.obstacleOrSilence ?? session.refusedFor != nil {
+        if session.obstacleOrSilence != nil {
             isHealthy = false
             session.hasten()
             switch settings.withoutSession {

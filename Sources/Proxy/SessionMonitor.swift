@@ -98,15 +98,15 @@ final class SessionMonitor {
         return reachability.obstacle(hasUplink: uplinks.hasAny, hasAddress: !current.isEmpty)
     }
 
-    /// The same, also for a session that was silent for a while and may be dead.
+    /// The same, and where nobody is to wait also for a session that was silent for a while and may
+    /// be dead.
     var obstacleOrSilence: Reachability.Obstacle? {
-        if let obstacle { return obstacle }
-        return withoutSession == .direct ? lastingSilence : nil
+        obstacle ?? (withoutSession == .wait ? nil : lastingSilence)
     }
 
-    /// Why a request is refused now where nobody is to wait.
+    /// Why a request that can't go elsewhere is refused now.
     var refusedFor: Reachability.Obstacle? {
-        withoutSession == .refuse ? obstacle ?? lastingSilence : obstacle
+        withoutSession == .direct ? obstacle : obstacleOrSilence
     }
 
     /// Why a session is silent that has been so for longer than a handover takes.

@@ -200,6 +200,9 @@ private final class Told: Sendable {
             try HistoryStore(HistorySettings(path: folder.file("pipe")), now: now)
         }
         #expect(throws: StoreError.failed("it is no plain file")) {
+            try UsageFile(path: folder.file("pipe"))
+        }
+        #expect(throws: StoreError.failed("it is no plain file")) {
             try HistoryReader(path: "/dev/null")
         }
         #expect(throws: StoreError.self) {

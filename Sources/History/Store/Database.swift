@@ -12,6 +12,15 @@ public enum StoreError: Error, Equatable, CustomStringConvertible {
     /// What SQLite says, or the system.
     case failed(String)
 
+    /// Throws where something else than a plain file stands at `path`: a pipe or a device may keep
+    /// whoever opens it waiting. Nothing at all may be there.
+    static func unlessPlainFile(_ path: String) throws(StoreError) {
+        var about = stat()
+        guard stat(path, &about) != 0 || about.st_mode & S_IFMT == S_IFREG else {
+            throw .failed("it is no plain file")
+        }
+    }
+
     /// For a person.
     public var description: String {
         switch self {
@@ -36,11 +45,7 @@ final class Database {
     /// Opens the file, which is made, for this user alone, where it is missing and `readOnly` is
     /// false.
     init(path: String, readOnly: Bool) throws(StoreError) {
-        // What else may stand there, a pipe or a device, may keep whoever reads it waiting.
-        var about = stat()
-        if stat(path, &about) == 0, about.st_mode & S_IFMT != S_IFREG {
-            throw .failed("it is no plain file")
-        }
+        try StoreError.unlessPlainFile(path)
         if !readOnly {
             let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
             guard file >= 0 else { throw Self.systemError() }

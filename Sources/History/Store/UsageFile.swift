@@ -23,6 +23,7 @@ final class UsageFile {
     /// Reads the file; one that does not exist is empty. `now`: ms since 1970 UTC.
     init(path: String) throws(StoreError) {
         self.path = path
+        try StoreError.unlessPlainFile(path)
         guard let file = fopen(path, "re") else {
             if errno == ENOENT { return }
             throw .failed(String(cString: strerror(errno)).lowercased())

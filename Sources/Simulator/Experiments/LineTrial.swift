@@ -86,10 +86,10 @@ public struct LineTrial: Sendable {
             {
                 part.filledAfter = now - from
             }
-            let size2 = packetSize(world)
-            if size2 > 0 {
-                if size2 < size { part.shrinkings += 1 }
-                size = size2
+            let latestSize = packetSize(world)
+            if latestSize > 0 {
+                if latestSize < size { part.shrinkings += 1 }
+                size = latestSize
             }
         }
         part.share = Double(read() - before) / Double(max(1, due))

@@ -115,8 +115,8 @@ extension LineTrial {
             trial("gigabit-slower", line(1000, 1), line(1000, 1), end: 10, [(2, both(line(25, 1)))])
         )
         all.append(trial("dial-up", line(0.05, 100), line(0.05, 100), end: 60))
-        let policed = line(8, 40, queue: 6000)
-        all.append(trial("shallow", policed, policed, end: 20))
+        let shallow = line(8, 40, queue: 6000)
+        all.append(trial("shallow", shallow, shallow, end: 20))
         // From a deep queue to a shallow one at a fortieth.
         all.append(
             trial(
@@ -212,7 +212,7 @@ extension LineTrial {
     }
 
     /// Of datagrams: black holes, and what looks like one.
-    static var sizes: [LineTrial] {
+    private static var sizes: [LineTrial] {
         var all: [LineTrial] = []
         let a = line(12.8, 40)
         for loss in [0, 0.05, 0.1, 0.2, 0.3] {
@@ -231,18 +231,12 @@ extension LineTrial {
             }
         }
         for s in [0.3, 1.0, 3, 10] {
-            all.append(
-                trial(
-                    "silence-\(s)", a, a, end: 40,
-                    [(6, .outage(.blackHole, .both)), (6 + s, .outage(.none, .both))]))
-            all.append(
-                trial(
-                    "silence-\(s)-down", a, a, end: 40,
-                    [(6, .outage(.blackHole, .down)), (6 + s, .outage(.none, .down))]))
-            all.append(
-                trial(
-                    "silence-\(s)-up", a, a, end: 40,
-                    [(6, .outage(.blackHole, .up)), (6 + s, .outage(.none, .up))]))
+            for (suffix, way) in [("", Fault.Direction.both), ("-down", .down), ("-up", .up)] {
+                all.append(
+                    trial(
+                        "silence-\(s)\(suffix)", a, a, end: 40,
+                        [(6, .outage(.blackHole, way)), (6 + s, .outage(.none, way))]))
+            }
             all.append(
                 trial(
                     "silence-\(s)-hole", a, a, end: 40,
